@@ -10,7 +10,7 @@ from dataclasses import dataclass
 LEFT_OFFSET = 100
 """Added to the label value of a left structure when the sides are told apart."""
 
-TERMINOLOGY_CONTEXT = "Segmentation category and type - DICOM master list"
+TERMINOLOGY_CONTEXT = "Segmentation category and type - MuscleSeg"
 ANATOMIC_CONTEXT = "Anatomic codes - DICOM master list"
 
 
@@ -49,8 +49,8 @@ class Structure:
         Whether there is one on each side of the body.
     color
         Red, green, blue, each 0 to 255. Neighbours in the body differ clearly.
-    category, code
-        SNOMED CT category and type of the segment.
+    code, category
+        SNOMED CT type and category of the segment.
     """
 
     value: int
@@ -63,43 +63,64 @@ class Structure:
     category: Code = ANATOMICAL_STRUCTURE
 
 
-def _structures() -> tuple[Structure, ...]:
-    rows = [
-        ("pelvis", "Pelvis (hip bone)", "bone", (241, 214, 145), "29836001", "Hip"),
-        ("femur", "Femur", "bone", (255, 238, 170), "71341001", "Femur"),
-        ("sacrum", "Sacrum", "bone", (212, 188, 102), "54735007", "Sacrum"),
-        ("gluteus_maximus", "Gluteus maximus", "hip", (200, 72, 62),
-         "181674001", "Gluteus maximus muscle"),
-        ("gluteus_medius", "Gluteus medius", "hip", (238, 136, 62),
-         "78333006", "Gluteus medius muscle"),
-        ("gluteus_minimus", "Gluteus minimus", "hip", (250, 200, 70),
-         "75297007", "Gluteus minimus muscle"),
-        ("iliacus", "Iliacus", "hip", (66, 160, 200), "", ""),
-        ("obturator_externus", "Obturator externus", "hip", (120, 94, 190), "", ""),
-        ("obturator_internus", "Obturator internus", "hip", (90, 190, 120), "", ""),
-        ("pectineus", "Pectineus", "hip", (226, 106, 160), "", ""),
-        ("piriformis", "Piriformis", "hip", (64, 120, 200), "", ""),
-        ("psoas_major", "Psoas major", "hip", (50, 140, 110), "", ""),
-        ("adductors", "Adductors", "thigh", (150, 190, 70), "", ""),
-        ("biceps_femoris", "Biceps femoris", "thigh", (86, 110, 170), "", ""),
-        ("gracilis", "Gracilis", "thigh", (235, 150, 190), "", ""),
-        ("rectus_femoris", "Rectus femoris", "thigh", (220, 80, 110), "", ""),
-        ("sartorius", "Sartorius", "thigh", (110, 205, 215), "", ""),
-        ("semimembranosus", "Semimembranosus", "thigh", (170, 120, 80), "", ""),
-        ("semitendinosus", "Semitendinosus", "thigh", (240, 170, 120), "", ""),
-        ("tensor_fasciae_latae", "Tensor fasciae latae", "thigh", (160, 90, 170), "", ""),
-        ("vastus_lateralis_intermedius", "Vastus lateralis and intermedius", "thigh",
-         (180, 90, 60), "", ""),
-        ("vastus_medialis", "Vastus medialis", "thigh", (130, 150, 235), "", ""),
-    ]
-    return tuple(
-        Structure(value, name, display_name, group, name != "sacrum", color,
-                  Code(number or "102292000", meaning or "Muscle of lower limb"))
-        for value, (name, display_name, group, color, number, meaning) in enumerate(rows, start=1)
+# Sources of the SNOMED CT numbers, each check digit (Verhoeff) verified:
+# - femur, sacrum, "Muscle of lower limb", sides: Slicer's terminology file
+#   Modules/Loadable/Terminologies/Resources/SegmentationCategoryTypeModifier-DICOM-Master.json
+# - pelvis: "Pelvis (bone)" of the DICOM context groups 7304 and 8134 (pydicom.sr)
+# - gluteus maximus, medius, minimus: TotalSegmentator's totalsegmentator_snomed_mapping.csv
+# - vastus medialis: HL7 FHIR value set "body-site" (SNOMED CT International edition)
+# - the other muscles: Uberon's cross-references, bridge/uberon-bridge-to-sctid.owl, 2026-04-01
+# - semimembranosus has no number in any of them, and vastus lateralis with intermedius is no
+#   SNOMED CT concept: both carry Slicer's own parent "Muscle of lower limb".
+_LOWER_LIMB_MUSCLE = Code("102292000", "Muscle of lower limb")
+_ADDUCTORS = Code("181670005", "Adductor muscle of hip")
+
+STRUCTURES = tuple(
+    Structure(value, name, display_name, group, name != "sacrum", color, code)
+    for value, (name, display_name, group, color, code) in enumerate(
+        [
+            ("pelvis", "Pelvis", "bone", (241, 214, 145), Code("118645006", "Pelvis")),
+            ("femur", "Femur", "bone", (255, 238, 170), Code("71341001", "Femur")),
+            ("sacrum", "Sacrum", "bone", (212, 188, 102), Code("54735007", "Sacrum")),
+            ("gluteus_maximus", "Gluteus maximus", "hip", (200, 72, 62),
+             Code("181674001", "Gluteus maximus muscle")),
+            ("gluteus_medius", "Gluteus medius", "hip", (238, 136, 62),
+             Code("78333006", "Gluteus medius muscle")),
+            ("gluteus_minimus", "Gluteus minimus", "hip", (250, 200, 70),
+             Code("75297007", "Gluteus minimus muscle")),
+            ("iliacus", "Iliacus", "hip", (66, 160, 200), Code("244956009", "Iliacus muscle")),
+            ("obturator_externus", "Obturator externus", "hip", (120, 94, 190),
+             Code("245026009", "Obturator externus muscle")),
+            ("obturator_internus", "Obturator internus", "hip", (90, 190, 120),
+             Code("245025008", "Obturator internus muscle")),
+            ("pectineus", "Pectineus", "hip", (226, 106, 160),
+             Code("245017006", "Pectineus muscle")),
+            ("piriformis", "Piriformis", "hip", (64, 120, 200),
+             Code("245019009", "Piriformis muscle")),
+            ("psoas_major", "Psoas major", "hip", (50, 140, 110),
+             Code("244952006", "Psoas major muscle")),
+            ("adductors", "Adductors", "thigh", (150, 190, 70), _ADDUCTORS),
+            ("biceps_femoris", "Biceps femoris", "thigh", (86, 110, 170),
+             Code("181672002", "Biceps femoris muscle")),
+            ("gracilis", "Gracilis", "thigh", (235, 150, 190),
+             Code("181689005", "Gracilis muscle")),
+            ("rectus_femoris", "Rectus femoris", "thigh", (220, 80, 110),
+             Code("181679006", "Rectus femoris muscle")),
+            ("sartorius", "Sartorius", "thigh", (110, 205, 215),
+             Code("181683006", "Sartorius muscle")),
+            ("semimembranosus", "Semimembranosus", "thigh", (170, 120, 80), _LOWER_LIMB_MUSCLE),
+            ("semitendinosus", "Semitendinosus", "thigh", (240, 170, 120),
+             Code("181685004", "Semitendinosus muscle")),
+            ("tensor_fasciae_latae", "Tensor fasciae latae", "thigh", (160, 90, 170),
+             Code("181671009", "Tensor fasciae latae muscle")),
+            ("vastus_lateralis_intermedius", "Vastus lateralis and intermedius", "thigh",
+             (180, 90, 60), _LOWER_LIMB_MUSCLE),
+            ("vastus_medialis", "Vastus medialis", "thigh", (130, 150, 235),
+             Code("3478008", "Vastus medialis muscle")),
+        ],
+        start=1,
     )
-
-
-STRUCTURES = _structures()
+)
 """All 22 structures; ``STRUCTURES[i].value == i + 1``."""
 
 
@@ -152,14 +173,6 @@ def labels_of(sides: bool) -> tuple[LabelledStructure, ...]:
     return tuple(right + left)
 
 
-def label_of(value: int) -> LabelledStructure:
-    """Return what a label value above 22 or of an unsided result means, ``KeyError`` if nothing."""
-    for label in labels_of(sides=value > LEFT_OFFSET):
-        if label.value == value:
-            return label
-    raise KeyError(f"No structure has the label value {value}.")
-
-
 def terminology_entry(structure: Structure, side: str | None = None) -> str:
     """Return the terminology entry Slicer stores with a segment.
 
@@ -169,3 +182,27 @@ def terminology_entry(structure: Structure, side: str | None = None) -> str:
     modifier = str(SIDE_CODES[side]) if side else "^^"
     return "~".join([TERMINOLOGY_CONTEXT, str(structure.category), str(structure.code), modifier,
                      ANATOMIC_CONTEXT, "^^", "^^"])
+
+
+def terminology_document() -> dict:
+    """Return the terminology as Slicer's Terminologies module loads it, kept in terminology.json.
+
+    With it Slicer's segment list and terminology selector know every structure by name.
+    """
+    types = {}
+    for structure in STRUCTURES:
+        entry = types.setdefault(structure.code, {
+            "recommendedDisplayRGBValue": list(structure.color), **_code_document(structure.code)})
+        if structure.paired:
+            entry["Modifier"] = [_code_document(code) for code in SIDE_CODES.values()]
+    category = {**_code_document(ANATOMICAL_STRUCTURE), "showAnatomy": "false",
+                "Type": list(types.values())}
+    return {"SegmentationCategoryTypeContextName": TERMINOLOGY_CONTEXT,
+            "@schema": "https://raw.githubusercontent.com/qiicr/dcmqi/master/doc/schemas/"
+                       "segment-context-schema.json#",
+            "SegmentationCodes": {"Category": [category]}}
+
+
+def _code_document(code: Code) -> dict:
+    return {"CodingSchemeDesignator": code.scheme, "CodeValue": code.value,
+            "CodeMeaning": code.meaning}
