@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything a fresh checkout needs: Python 3.11 to 3.13 and make. Each target makes its own .venv.
+
+# The first Python that can make a virtual environment; `make PYTHON=/path/to/python demo` overrides.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
+	if "$$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	>/dev/null 2>&1; then echo "$$name"; break; fi; done)
+
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+VENV_PYTHON := $(VENV)/Scripts/python
+else
+VENV_PYTHON := $(VENV)/bin/python
+endif
+INSTALLED := $(VENV)/.installed
+SOURCES := ReadingRoomCore:MuscleSeg:Testing/Host
+RUN := PYTHONPATH=$(SOURCES) PYTHONUNBUFFERED=1 $(VENV_PYTHON)
+PYTEST := $(RUN) -m pytest
+TESTS := Testing/Repository Testing/Core Testing/Host Testing/Slicer Testing/CMake
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint models bench photos clean
+
+help:
+	@echo "ReadingRoom"
+	@echo
+	@echo "  make demo     segment a real CT, draw the pictures, write demo/index.html  (about 3 minutes)"
+	@echo "  make test     run every test                                              (up to 15 minutes)"
+	@echo
+	@echo "  make lint     check style with ruff"
+	@echo "  make photos   photograph the panels into Docs/pictures"
+	@echo "  make models   train the starter model again                               (hours)"
+	@echo "  make bench    measure accuracy, speed and memory"
+	@echo "  make clean    remove .venv and everything made by the targets above"
+	@echo
+	@echo "The first call makes .venv and installs the pinned packages: some minutes, about 4 GB."
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "ReadingRoom needs Python 3.11, 3.12 or 3.13 with its venv module."; \
+		echo "Install it (Debian and Ubuntu: apt install python3-venv; else python.org),"; \
+		echo "or name it: make PYTHON=/path/to/python3.12 demo"; \
+		exit 1; \
+	fi
+	@echo "[1/2] Making $(VENV) with $(PYTHON)"
+	@[ -x $(VENV_PYTHON) ] || "$(PYTHON)" -m venv $(VENV)
+	@echo "[2/2] Installing the pinned packages (once; some minutes)"
+	@$(VENV_PYTHON) -m pip install --disable-pip-version-check -c constraints.txt -e ".[test]"
+	@touch $(INSTALLED)
+
+install: $(INSTALLED)
+	@echo "Ready. Try: $(VENV_PYTHON) -m MuscleSegLib --help"
+
+demo: $(INSTALLED)
+	@$(RUN) -m demo.muscleseg --output demo
+
+test: $(INSTALLED)
+	@echo "Running $(TESTS)"
+	@$(PYTEST) $(TESTS)
+
+lint: $(INSTALLED)
+	@$(VENV_PYTHON) -m ruff check .
+
+models: $(INSTALLED)
+	@$(RUN) -m MuscleSegLib train --help >/dev/null
+	@$(RUN) -m MuscleSegLib train
+
+bench: $(INSTALLED)
+	@$(RUN) Testing/Benchmarks/run.py
+
+photos: $(INSTALLED)
+	@mkdir -p Docs/pictures
+	@$(RUN) -m slicerhost photo MuscleSeg Docs/pictures/MuscleSeg-panel.png
+	@echo "Look at: Docs/pictures/MuscleSeg-panel.png"
+
+clean:
+	rm -rf $(VENV) demo build .pytest_cache .ruff_cache .hypothesis readingroom.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
