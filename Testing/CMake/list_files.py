@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Compare each module's CMakeLists.txt with the files that exist, and print or write what is missing.
+"""Compare each module's CMakeLists.txt with the files that exist, and mend it on request.
 
 Slicer packages only what CMake lists: a file that is not listed works in a checkout and is absent
 after installation. Run it after adding or removing a file::
@@ -54,7 +54,7 @@ def listed_files(module: Path) -> dict[str, list[str]]:
 
 
 def differences(module: Path) -> list[str]:
-    """Return one line for each file that is not listed, listed twice, or listed without existing."""
+    """Return one line for each file not listed, listed twice, or listed without existing."""
     lines = []
     existing, listed = existing_files(module), listed_files(module)
     for name in LISTS:
@@ -77,9 +77,7 @@ def write_lists(module: Path) -> None:
         ordered = sorted(existing[name], key=lambda file: (file.count("/") > 0, file))
         body = "".join(f"  {file}\n" for file in ordered)
         body = re.sub(rf"\b{module.name}\.(py|ui|png)\b", r"${MODULE_NAME}.\1", body)
-        text = re.sub(
-            rf"set\({name}\s+[^)]*\)", lambda _, n=name, b=body: f"set({n}\n{b}  )", text
-        )
+        text = re.sub(rf"set\({name}\s+[^)]*\)", lambda _, n=name, b=body: f"set({n}\n{b}  )", text)
     path.write_text(text, encoding="utf-8")
 
 
