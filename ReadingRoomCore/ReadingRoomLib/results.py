@@ -16,12 +16,13 @@ import os
 import re
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import BadInput, OutputFailed, output_failure
+from .errors import DISK_FULL, BadInput, OutputFailed, ReadingRoomError, output_failure
 from .processes import process_exists
 from .protocol import as_plain
 
@@ -34,6 +35,8 @@ _TEMPORARY_NAME = re.compile(
     rf"\.(?P<name>.+)\.readingroom-(?P<kind>{_UNFINISHED}|{_REPLACED})"
     r"-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)"
 )
+_LEAST_FREE_SPACE = 64 * 1024
+"""Bytes; with less, a failure to write is taken for that of a full disk."""
 _FOREIGN_HOST_PATIENCE = 7 * 24 * 3600.0
 """Seconds without a change after which another computer's temporary folder is left over."""
 
@@ -75,11 +78,29 @@ def result_folder(output: str | os.PathLike, overwrite: bool = False) -> Iterato
             _flush_to_disk(temporary)
             _check_replaceable(output, overwrite)  # another run may have been faster
             _put_in_place(temporary, output)
-        except OSError as error:
-            raise (output_failure(error, [output, temporary]) or error) from error
+        except ReadingRoomError:
+            raise
+        except Exception as error:
+            failure = _output_failure_of(error, [output, temporary])
+            if failure is None:
+                raise
+            raise failure from error
     except BaseException:
         _remove(temporary)
         raise
+
+
+def _output_failure_of(error: Exception, folders: list[Path]) -> OutputFailed | None:
+    """Return the :class:`OutputFailed` that ``error`` means, None when it is something else.
+
+    ITK says only that writing failed, not why, so the disk is asked whether it is full.
+    """
+    if isinstance(error, OSError):
+        return output_failure(error, folders)
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(folders[0].parent).free < _LEAST_FREE_SPACE:
+            return OutputFailed(DISK_FULL)
+    return None
 
 
 def _check_replaceable(output: Path, overwrite: bool) -> None:
@@ -176,9 +197,10 @@ def _remove(folder: Path) -> None:
 
 def _flush_to_disk(folder: Path) -> None:
     """Wait until all files are on the disk: a network drive says only then that it is full."""
+    mode = "rb+" if sys.platform == "win32" else "rb"  # Windows flushes only what it may write
     for path in folder.rglob("*"):
         if path.is_file():
-            with open(path, "rb+") as file:
+            with open(path, mode) as file:
                 os.fsync(file.fileno())
 
 
@@ -205,7 +227,9 @@ def read_result(folder: str | os.PathLike) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BadInput(f"{folder} is not a result folder: it has no readable {MANIFEST}.") from error
+        raise BadInput(
+            f"{folder} is not a result folder: it has no readable {MANIFEST}."
+        ) from error
     if not isinstance(manifest, dict) or manifest.get("status") != "completed":
         raise BadInput(f"{folder} is an unfinished result: run the computation again.")
     if manifest.get("schema") != SCHEMA:
