@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training on MONAI's engine: seeded, resumable after a kill, with live curves.
+
+The data of step k depend on the seed and on k alone, so a run that was killed and resumed sees
+exactly what an uninterrupted run sees.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
+from monai.inferers import Inferer
+from monai.utils import set_determinism
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+CHECKPOINT = "checkpoint.pt"
+HISTORY = "history.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train. A step is one optimiser update on one batch."""
+
+    steps: int
+    batch_size: int = 1
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    warmup_steps: int = 100
+    average_decay: float = 0.999
+    gradient_norm: float = 5.0
+    checkpoint_every: int = 100
+    workers: int = 1
+    bfloat16: bool = True
+    seed: int = 0
+
+
+class StepSampler(Sampler[int]):
+    """Item numbers from ``start`` on: item k belongs to step k // batch_size, resumed or not."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.next = start
+        self.stop = stop
+
+    def __len__(self) -> int:
+        return self.stop - self.next
+
+    def __iter__(self):
+        return iter(range(self.next, self.stop))
+
+
+class AutocastInferer(Inferer):
+    """Forward pass in bfloat16 where the device computes it faster, in float32 otherwise."""
+
+    def __init__(self, enabled: bool) -> None:
+        super().__init__()
+        self.enabled = enabled
+
+    def __call__(self, inputs, network, *args, **kwargs):
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.enabled):
+            return network(inputs, *args, **kwargs)
+
+
+class WeightAverage:
+    """Exponential moving average of the weights; what is shipped and evaluated.
+
+    Source: Polyak & Juditsky, SIAM J. Control Optim. 1992. The decay grows with the number of
+    steps, so that a short training is averaged too.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for mine, theirs in zip(
+            self.network.state_dict().values(), network.state_dict().values(), strict=True
+        ):
+            if mine.is_floating_point():
+                mine.lerp_(theirs.to(mine.dtype), 1 - decay)
+            else:
+                mine.copy_(theirs)
+
+
+def cosine_with_warmup(settings: TrainingSettings) -> Callable[[int], float]:
+    """Factor of the learning rate at a step: linear warm-up, then half a cosine down to 1 %."""
+
+    def factor(step: int) -> float:
+        if step < settings.warmup_steps:
+            return (step + 1) / settings.warmup_steps
+        done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    return factor
+
+
+def train(
+    network: nn.Module,
+    data: Dataset,
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    settings: TrainingSettings,
+    folder: Path,
+    device: str = "cpu",
+    on_step: Callable[[int, float], None] | None = None,
+) -> nn.Module:
+    """Train ``network`` and return the averaged network, resuming from ``folder`` when possible.
+
+    Args:
+        network: trained in place.
+        data: map-style dataset of dictionaries with "image" and "label"; item k is made from k.
+        loss: gets (logits, label), returns a scalar.
+        settings: how to train.
+        folder: gets ``checkpoint.pt``, ``history.jsonl``, ``settings.json``.
+        device: torch device.
+        on_step: called after every step with the number of steps done and the loss.
+
+    Returns:
+        The network with averaged weights, in evaluation mode.
+
+    Raises:
+        ValueError: the folder holds a run with other settings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_same_settings(folder / "settings.json", settings)
+    set_determinism(settings.seed)
+    network.to(device)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, cosine_with_warmup(settings))
+    average = WeightAverage(network, settings.average_decay)
+    parts = {"network": network, "optimizer": optimizer, "schedule": schedule,
+             "average": average.network}
+    start = _resume(folder / CHECKPOINT, parts, device)
+    if start >= settings.steps:
+        return average.network
+
+    loader = DataLoader(
+        data,
+        batch_size=settings.batch_size,
+        sampler=StepSampler(start * settings.batch_size, settings.steps * settings.batch_size),
+        num_workers=settings.workers,
+        prefetch_factor=4 if settings.workers else None,
+    )
+    trainer = SupervisedTrainer(
+        device=torch.device(device),
+        max_epochs=1,
+        train_data_loader=loader,
+        network=network,
+        optimizer=optimizer,
+        loss_function=loss,
+        inferer=AutocastInferer(settings.bfloat16),
+        optim_set_to_none=True,
+    )
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def after_step(engine) -> None:
+        step = start + engine.state.iteration
+        value = float(engine.state.output[0]["loss"])  # the engine lists its output per item
+        if not math.isfinite(value):
+            raise FloatingPointError(f"The loss is not a number at step {step}.")
+        schedule.step()
+        average.update(network, step)
+        if step % settings.checkpoint_every == 0 or step == settings.steps:
+            _save(folder / CHECKPOINT, parts, step)
+        with (folder / HISTORY).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": step, "loss": round(value, 5)}) + "\n")
+        if on_step:
+            on_step(step, value)
+
+    @trainer.on(IterationEvents.BACKWARD_COMPLETED)
+    def clip(engine) -> None:
+        nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_norm)
+
+    trainer.run()
+    return average.network
+
+
+def _check_same_settings(path: Path, settings: TrainingSettings) -> None:
+    text = json.dumps(asdict(settings), indent=1)
+    if path.exists() and path.read_text("utf-8") != text:
+        raise ValueError(f"{path.parent} holds a training with other settings; use a new folder.")
+    path.write_text(text, "utf-8")
+
+
+def _save(path: Path, parts: dict, step: int) -> None:
+    temporary = path.with_suffix(".partial")
+    torch.save({"step": step, **{k: v.state_dict() for k, v in parts.items()}}, temporary)
+    temporary.replace(path)
+
+
+def _resume(path: Path, parts: dict, device: str) -> int:
+    if not path.exists():
+        return 0
+    state = torch.load(path, map_location=device, weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    history = path.parent / HISTORY
+    lines = [line for line in history.read_text("utf-8").splitlines()
+             if json.loads(line)["step"] <= state["step"]]
+    history.write_text("".join(line + "\n" for line in lines), "utf-8")
+    return state["step"]
+
+
+def plot_history(folder: Path, target: Path, window: int = 50) -> None:
+    """Learning curve of a training folder as a PNG (running mean over ``window`` steps)."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import numpy as np
+    from matplotlib import pyplot
+
+    lines = (folder / HISTORY).read_text("utf-8").splitlines()
+    steps, losses = np.array([(e["step"], e["loss"]) for e in map(json.loads, lines)]).T
+    window = max(1, min(window, len(losses)))
+    smooth = np.convolve(losses, np.ones(window) / window, "valid")
+    figure, axes = pyplot.subplots(figsize=(6, 3.5))
+    axes.plot(steps, losses, color="0.8", linewidth=0.6)
+    axes.plot(steps[window - 1 :], smooth, color="tab:blue")
+    axes.set(xlabel="step", ylabel="training loss")
+    axes.set_ylim(0, float(np.quantile(losses, 0.99)))
+    figure.tight_layout()
+    figure.savefig(target, dpi=110)
+    pyplot.close(figure)
