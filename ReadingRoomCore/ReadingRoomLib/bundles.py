@@ -557,10 +557,10 @@ def _read_weights_header(content: bytes) -> dict[str, dict[str, Any]]:
     Format: length of the header (8 bytes, little endian), header (JSON), the tensors' bytes one
     after another without gaps. Source: https://huggingface.co/docs/safetensors
     """
-    if content[:1] == b"\x80" or content[:4] == b"PK\x03\x04":
-        raise _Refusal(f"{WEIGHTS} is a pickle, which could run a program")
     length = struct.unpack("<Q", content[:8])[0] if len(content) >= 8 else 0
     if not 2 <= length <= min(WEIGHTS_HEADER_LIMIT, len(content) - 8):
+        if content.startswith((b"\x80", b"PK\x03\x04")):
+            raise _Refusal(f"{WEIGHTS} is a pickle, which could run a program")
         raise _Refusal(f"{WEIGHTS} is not a safetensors file")
     header = _decode_json(WEIGHTS, content[8 : 8 + length])
     if not isinstance(header, dict) or not all(isinstance(v, dict) for v in header.values()):
@@ -581,12 +581,12 @@ def _read_weights_header(content: bytes) -> dict[str, dict[str, Any]]:
 def _check_tensor(name: str, tensor: dict[str, Any]) -> None:
     if not TENSOR_NAME_PATTERN.fullmatch(name) or set(tensor) != {"dtype", "shape", "data_offsets"}:
         raise _Refusal(f"{WEIGHTS} is damaged")
-    if tensor["dtype"] not in TENSOR_TYPES:
-        raise _Refusal(f"{WEIGHTS} holds numbers of type {_quote(str(tensor['dtype']))}")
-    shape, offsets = tensor["shape"], tensor["data_offsets"]
+    dtype, shape, offsets = tensor["dtype"], tensor["shape"], tensor["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in TENSOR_TYPES:
+        raise _Refusal(f"{WEIGHTS} holds numbers of type {_quote(str(dtype))}")
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
         raise _Refusal(f"{WEIGHTS} is damaged")
-    if math.prod(shape) * TENSOR_TYPES[tensor["dtype"]] != offsets[1] - offsets[0]:
+    if math.prod(shape) * TENSOR_TYPES[dtype] != offsets[1] - offsets[0]:
         raise _Refusal(f"{WEIGHTS} is damaged")
 
 
