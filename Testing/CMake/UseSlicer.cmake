@@ -3,6 +3,12 @@
 
 include(CTest) # defines BUILD_TESTING, as Slicer does
 
+# The Python with the host's packages: the one of `make`, unless another is named.
+foreach(_python bin/python Scripts/python.exe)
+  if(NOT DEFINED Python3_EXECUTABLE AND EXISTS ${CMAKE_SOURCE_DIR}/.venv/${_python})
+    set(Python3_EXECUTABLE ${CMAKE_SOURCE_DIR}/.venv/${_python})
+  endif()
+endforeach()
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 
 set(_standin_dir ${CMAKE_CURRENT_LIST_DIR})
