@@ -62,7 +62,10 @@ def test_slicer_installs_the_same_floors_and_keeps_its_own_packages(project, roo
 
 def test_the_versions_agree(project, root):
     citation = (root / "CITATION.cff").read_text(encoding="utf-8")
+    package = root / "ReadingRoomCore" / "ReadingRoomLib" / "__init__.py"
+    code = package.read_text(encoding="utf-8")
     assert re.search(r"^version: (.+)$", citation, re.MULTILINE).group(1) == project["version"]
+    assert re.search(r'^__version__ = "(.+)"$', code, re.MULTILINE).group(1) == project["version"]
 
 
 @pytest.mark.parametrize("target", TARGETS)
