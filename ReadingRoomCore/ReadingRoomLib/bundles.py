@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ReadingRoomLib.errors import ModelMissing, ModelUntrusted, OutputFailed
+from .errors import ModelMissing, ModelUntrusted, OutputFailed
 
 if TYPE_CHECKING:
     import torch
@@ -140,7 +140,7 @@ class _Refusal(Exception):
     """Why a bundle is refused, as the part of a sentence that follows a colon."""
 
 
-# ---------------------------------------------------------------------------------------- writing
+# ------------------------------------------------------------------------------------------ writing
 
 
 def write_bundle(
@@ -262,7 +262,7 @@ def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
         fresh.rename(folder)
 
 
-# ---------------------------------------------------------------------------------------- reading
+# ------------------------------------------------------------------------------------------ reading
 
 
 def verify_bundle(folder: str | Path, sha256: str | None = None) -> BundleDescription:
@@ -336,7 +336,7 @@ def _description(folder: Path, contents: Mapping[str, bytes]) -> BundleDescripti
     return BundleDescription(folder, _sha256(contents[HASHES]), metadata, model_card)
 
 
-# ------------------------------------------------------------------------------- files and hashes
+# --------------------------------------------------------------------------------- files and hashes
 
 
 def _read_verified(folder: Path, sha256: str | None) -> dict[str, bytes]:
@@ -398,7 +398,7 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-# ------------------------------------------------------------------------------ JSON that is data
+# -------------------------------------------------------------------------------- JSON that is data
 
 
 def _decode(name: str, contents: Mapping[str, bytes]) -> dict[str, Any]:
@@ -548,7 +548,7 @@ def _is_length(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
-# ---------------------------------------------------------------------------------------- weights
+# ------------------------------------------------------------------------------------------ weights
 
 
 def _read_weights_header(content: bytes) -> dict[str, dict[str, Any]]:

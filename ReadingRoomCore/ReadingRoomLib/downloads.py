@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ReadingRoomLib.errors import DISK_FULL, Cancelled, DownloadFailed, OutputFailed, output_failure
+from .errors import DISK_FULL, Cancelled, DownloadFailed, OutputFailed, output_failure
 
 BLOCK = 256 * 1024
 # An attempt that brought at least this many bytes does not count as failed: a long download over
@@ -172,7 +172,7 @@ def _wait(seconds: float, cancelled: Callable[[], bool]) -> None:
         time.sleep(min(remaining, 0.1))
 
 
-# ------------------------------------------------------------------ one process at a time per file
+# ------------------------------------------------------------------- one process at a time per file
 
 
 @contextlib.contextmanager
