@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 
 import pytest
 from packaging.requirements import Requirement
@@ -44,6 +47,29 @@ def test_every_requirement_has_a_floor_and_a_pin_above_it(project, pins):
         assert [spec.operator for spec in pin.specifier] == ["=="], str(pin)
         version = next(iter(pin.specifier)).version
         assert requirement.specifier.contains(version), f"{pin} is below {requirement}"
+
+
+def test_every_imported_package_is_declared(project, root):
+    """What a library imports, and no more, is what pip is asked for (training tools apart)."""
+    imported = set()
+    for folder in ("ReadingRoomCore/ReadingRoomLib", "MuscleSeg/MuscleSegLib"):
+        for path in (root / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    imported |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                    imported.add(node.module.split(".")[0])
+    imported -= set(sys.stdlib_module_names) | {"ReadingRoomLib", "MuscleSegLib"}
+    distributions = packages_distributions()
+    needed = {canonicalize_name(distributions[name][0]) for name in imported}
+
+    always = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    training = {
+        canonicalize_name(Requirement(text).name)
+        for text in project["optional-dependencies"]["train"]
+    }
+    assert needed <= always | training
+    assert always <= needed
 
 
 def test_torch_stays_at_the_version_that_was_tested(pins):
