@@ -1,23 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the starter model: ``python -m MuscleSegLib.starter --help`` (``make models``).
+"""The starter model: ``python -m MuscleSegLib.starter --help`` (``make models``).
 
-Everything is seeded; a killed training resumes where its last checkpoint is.
+``train`` fits the network to simulated CT of real anatomies, ``export`` makes the bundle that the
+module carries. Everything is seeded; a killed training resumes where its last checkpoint is.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import typer
+from ReadingRoomLib.bundles import SIZE_LIMITS, write_bundle
 from ReadingRoomLib.phantoms.ct_synthesis import RegionMap, SynthesisSettings
-from ReadingRoomLib.training import TrainingSettings, train
+from ReadingRoomLib.training import CHECKPOINT, TrainingSettings
+from ReadingRoomLib.training import train as fit
 
 from .anatomy import read_pelvic_reference, read_trunk_labels
 from .networks import ContextUNet
 from .recipes import CLASSES, MODERN, SimulatedSlabs, segmentation_loss
+from .structures import STRUCTURES
+
+FOLDER = Path(__file__).parent
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make the starter model.")
 
 PELVIC_CASES = ("001", "002", "005")
 TRUNK_CASES = ("s0327", "s0328")
@@ -42,12 +52,13 @@ def read_anatomies(data: Path, without: str | None = None) -> list[tuple[RegionM
     ]
 
 
-def main(
-    data: Path = typer.Option(..., help="Folder with the label maps."),
-    work: Path = typer.Option(..., help="Folder for checkpoints and history."),
-    steps: int = typer.Option(5500, help="Training steps of 16 slices each."),
-    without: str = typer.Option("", help="Pelvic case to hold out (001, 002 or 005)."),
-    seed: int = typer.Option(0),
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Folder with the label maps.")],
+    work: Annotated[Path, typer.Option(help="Folder for checkpoints and history.")],
+    steps: Annotated[int, typer.Option(help="Training steps of 16 slices each.")] = 5500,
+    without: Annotated[str, typer.Option(help="Pelvic case to hold out: 001, 002 or 005.")] = "",
+    seed: Annotated[int, typer.Option(help="Start of the random numbers.")] = 0,
 ) -> None:
     """Train the modern network on simulated CT of the reference anatomies."""
     anatomies = read_anatomies(data, without or None)
@@ -62,8 +73,87 @@ def main(
             print(f"{step}/{steps} loss {loss:.3f} {time.monotonic() - started:.0f} s",
                   file=sys.stderr, flush=True)
 
-    train(network, slabs, segmentation_loss, settings, work, on_step=report)
+    fit(network, slabs, segmentation_loss, settings, work, on_step=report)
+
+
+@app.command()
+def export(
+    work: Annotated[Path, typer.Option(help="Folder of the training.")],
+    scores: Annotated[Path | None, typer.Option(help="JSON with the scores for the card.")] = None,
+    uncertainty_limit: Annotated[float, typer.Option(
+        help="Mean uncertainty above which a structure is to be checked.")] = 0.1,
+) -> None:
+    """Write the averaged weights as the starter bundle and list it in models.json."""
+    state = torch.load(work / CHECKPOINT, map_location="cpu", weights_only=True)
+    measured = json.loads(scores.read_text("utf-8")) if scores else {}
+    bundle = FOLDER / "Models" / "starter"
+    sha256 = write_bundle(
+        bundle,
+        {"_target_": "MuscleSegLib.networks.ContextUNet", "in_channels": len(MODERN.windows),
+         "out_channels": CLASSES},
+        state["average"],
+        _metadata(state["step"], measured, uncertainty_limit),
+        (FOLDER / "starter_card.md").read_text("utf-8"),
+        dtype=torch.float16,
+        overwrite=True,
+    )
+    _list_bundle(bundle, sha256)
+    typer.echo(f"{bundle}: {sha256}")
+
+
+TRAINED_ON = (
+    "simulated intensities on three published label maps of the pelvis (Hiasa et al., MIT licence) "
+    "and two of the trunk (TotalSegmentator dataset, CC BY 4.0)"
+)
+
+
+def _metadata(steps: int, scores: dict, uncertainty_limit: float) -> dict:
+    channels = len(MODERN.windows)
+    return {
+        "name": "starter",
+        "version": "0.1.0",
+        "task": "Muscles and bones of hip and thigh in CT",
+        "description": "22 structures of hip and thigh with Monte Carlo dropout uncertainty.",
+        "authors": "ReadingRoom contributors",
+        "copyright": "Apache-2.0",
+        "recipe": MODERN.name,
+        "labels": {"0": "background", **{str(s.value): s.name for s in STRUCTURES}},
+        "spacing": list(MODERN.spacing),
+        "trained_on": TRAINED_ON,
+        "simulated": True,
+        "training_steps": steps,
+        "uncertainty_limit": uncertainty_limit,
+        "eval_metrics": scores,
+        "network_data_format": {
+            "inputs": {"image": {
+                "type": "image", "format": "hounsfield", "modality": "CT",
+                "num_channels": channels, "spatial_shape": [4, 16, 16], "dtype": "float32",
+                "value_range": [0, 1], "is_patch_data": True,
+                "channel_def": {str(i): f"{low:g} to {high:g} HU"
+                                for i, (low, high) in enumerate(MODERN.windows)},
+            }},
+            "outputs": {"pred": {
+                "type": "image", "format": "segmentation", "num_channels": CLASSES,
+                "spatial_shape": [4, 16, 16], "dtype": "float32", "value_range": [],
+                "is_patch_data": True,
+                "channel_def": {"0": "background", **{str(s.value): s.name for s in STRUCTURES}},
+            }},
+        },
+    }
+
+
+def _list_bundle(bundle: Path, sha256: str) -> None:
+    """Put the bundle's hash and size into the module's list of models."""
+    entry = {
+        "name": bundle.name, "module": "MuscleSeg", "recipe": MODERN.name,
+        "path": bundle.relative_to(FOLDER).as_posix(), "sha256": sha256,
+        "size": sum((bundle / name).stat().st_size for name in SIZE_LIMITS),
+        "licence": "Apache-2.0", "card": f"Models/{bundle.name}/docs/README.md",
+        "trained_on": TRAINED_ON, "simulated": True,
+    }
+    text = json.dumps({"models": [entry]}, indent=2) + "\n"
+    (FOLDER / "models.json").write_text(text, "utf-8")
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -200,3 +200,18 @@ def memory_fallback(
     For a single computation; :class:`MemoryFallback` remembers for the next.
     """
     return MemoryFallback(batch_size, device, warn).run(compute)
+
+
+def fast_in_bfloat16(device: str) -> bool:
+    """Whether the device computes convolutions in bfloat16 faster than in float32.
+
+    Processors need matrix units for it (AMX, AVX512-BF16); elsewhere bfloat16 is emulated.
+    """
+    torch = import_torch()
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported()
+    if device != "cpu":
+        return False
+    # not public in PyTorch yet, so its absence must not hurt
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(supported and supported())

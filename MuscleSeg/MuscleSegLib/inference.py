@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a CT to labels and uncertainty, slab by slab, on the CT's own grid.
+
+The network sees thick slices on a grid of its own (`Recipe.spacing`); its probabilities are
+interpolated to the voxels of the CT before the strongest structure is chosen, so that borders are
+finer than the network's grid. Only one slab is in memory at a time: what grows with the scan is
+the result alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from ReadingRoomLib.devices import fast_in_bfloat16
+from ReadingRoomLib.montecarlo import dropout_active, sample_seed, summarise_samples
+
+from .body import AIR_HU, find_body
+from .networks import ContextUNet
+from .prediction import Prediction, islands
+from .recipes import Recipe, to_channels
+
+WINDOW = 24  # working slices the network sees at once
+MARGIN = 4  # of them at either end are context only
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of the working grid over the same axis of the CT.
+
+    Attributes:
+        first: index of the first CT voxel that is used.
+        count: number of CT voxels used.
+        ratio: CT voxels per working voxel.
+        size: number of working voxels, padding excluded.
+    """
+
+    first: int
+    count: int
+    ratio: float
+    size: int
+
+    @classmethod
+    def over(cls, first: int, count: int, spacing: float, working: float) -> Axis:
+        ratio = working / spacing
+        return cls(first, count, ratio, max(1, int(np.ceil(count / ratio))))
+
+    def in_ct(self, index: float) -> float:
+        """CT voxel coordinate of the centre of a working voxel."""
+        return self.first + (index + 0.5) * self.ratio - 0.5
+
+    def in_working(self, voxel: int) -> float:
+        """Working coordinate of the centre of a CT voxel."""
+        return (voxel - self.first + 0.5) / self.ratio - 0.5
+
+
+def _interpolation(axis: Axis, voxels: range) -> tuple[np.ndarray, np.ndarray]:
+    """Lower working index and weight of the upper one, for CT voxels along one axis."""
+    position = np.array([axis.in_working(v) for v in voxels]).clip(0, axis.size - 1)
+    lower = np.minimum(position.astype(int), max(axis.size - 2, 0))
+    return lower, position - lower
+
+
+class WorkingGrid:
+    """The network's view of a CT: body cropped, resampled to the recipe's spacing."""
+
+    def __init__(self, ct: np.ndarray, spacing: tuple[float, float, float],
+                 recipe: Recipe) -> None:
+        self.ct, self.spacing = ct, spacing
+        rows, columns = find_body(ct, spacing)
+        extents = [(0, ct.shape[0]), (rows.start, rows.stop - rows.start),
+                   (columns.start, columns.stop - columns.start)]
+        self.axes = [Axis.over(first, count, s, w) for (first, count), s, w in
+                     zip(extents, spacing, recipe.spacing, strict=True)]
+        self.rows, self.columns = rows, columns
+        self.depth = self.axes[0].size
+
+    def slab(self, start: int, stop: int) -> torch.Tensor:
+        """HU of working slices ``start`` to ``stop``, (z, y, x) float32; air beyond the ends.
+
+        CT slices thinner than the working ones are averaged over the working slice's thickness
+        (a box), CT pixels smaller than the working ones likewise.
+        """
+        planes = [self._plane(index) for index in range(start, stop)]
+        return torch.stack(planes)
+
+    def _plane(self, index: int) -> torch.Tensor:
+        z_axis, y_axis, x_axis = self.axes
+        if not 0 <= index < z_axis.size:
+            return torch.full((y_axis.size, x_axis.size), AIR_HU)
+        centre = z_axis.in_ct(index)
+        reach = max(z_axis.ratio, 1.0) / 2
+        plane = 0.0
+        total = 0.0
+        for z in range(int(np.floor(centre - reach)), int(np.ceil(centre + reach)) + 1):
+            # overlap of the CT slice with the working slice, or linear weight when it is thicker
+            if z_axis.ratio > 1:
+                weight = min(z + 0.5, centre + reach) - max(z - 0.5, centre - reach)
+            else:
+                weight = 1 - abs(z - centre)
+            if weight > 1e-6:
+                inside = min(max(z, 0), self.ct.shape[0] - 1)
+                plane = plane + weight * self.ct[inside, self.rows, self.columns].astype(np.float32)
+                total += weight
+        image = torch.from_numpy(np.asarray(plane / total, np.float32))[None, None]
+        return _resize(image, (y_axis, x_axis))[0, 0]
+
+
+def _resize(image: torch.Tensor, axes: tuple[Axis, Axis]) -> torch.Tensor:
+    """Resample (1, 1, y, x) from the CT's pixels to the working grid, averaging when coarser."""
+    for dimension, axis in zip((2, 3), axes, strict=True):
+        matrix = _averaging_matrix(axis)
+        image = torch.tensordot(image, matrix, dims=([dimension], [1])).movedim(-1, dimension)
+    return image
+
+
+def _averaging_matrix(axis: Axis) -> torch.Tensor:
+    """Weights (working, CT) of linear interpolation, widened to a tent when going coarser."""
+    voxels = torch.arange(axis.count, dtype=torch.float32)
+    centres = (torch.arange(axis.size, dtype=torch.float32) + 0.5) * axis.ratio - 0.5
+    width = max(1.0, axis.ratio)
+    weights = (1 - (voxels[None] - centres[:, None].clamp(0, axis.count - 1)).abs() / width)
+    weights = weights.clamp_min_(0)
+    return weights / weights.sum(1, keepdim=True)
+
+
+def sample_slabs(
+    grid: WorkingGrid, network: ContextUNet, recipe: Recipe, samples: int, device: str, seed: int,
+    on_window: Callable[[int, int], None],
+) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+    """Mean probability and uncertainty of the working slices, from the feet up.
+
+    Yields:
+        (first working slice, probabilities (classes, slices, y, x), uncertainty (slices, y, x)).
+    """
+    step = WINDOW - 2 * MARGIN
+    starts = list(range(0, grid.depth, step))
+    bfloat16 = fast_in_bfloat16(device)
+    for number, start in enumerate(starts):
+        slab = grid.slab(start - MARGIN, start - MARGIN + WINDOW)
+        image = _pad(to_channels(slab, recipe))[None].to(device)
+        image = image.contiguous(memory_format=torch.channels_last_3d)
+        torch.manual_seed(sample_seed(seed, start))
+        with torch.inference_mode(), dropout_active(network, samples > 1), torch.autocast(
+            device.split(":")[0], torch.bfloat16, enabled=bfloat16
+        ):
+            features = network.encode(image)
+            height, width = slab.shape[1:]
+            keep = slice(MARGIN, MARGIN + min(step, grid.depth - start))
+            logits = (network.decode(features)[0, :, keep, :height, :width]
+                      for _ in range(samples))
+            mean, uncertainty = summarise_samples(logits)
+        yield start, mean.cpu(), uncertainty.cpu()
+        on_window(number + 1, len(starts))
+
+
+def _pad(channels: torch.Tensor) -> torch.Tensor:
+    height, width = channels.shape[-2:]
+    return F.pad(channels, (0, -width % 16, 0, -height % 16))
+
+
+def segment_modern(
+    ct: np.ndarray, spacing: tuple[float, float, float], network: ContextUNet, recipe: Recipe,
+    samples: int = 10, device: str = "cpu", seed: int = 0,
+    on_window: Callable[[int, int], None] = lambda done, total: None,
+) -> Prediction:
+    """Labels and uncertainty of a CT in LPS axes.
+
+    Args:
+        ct: (z, y, x) in HU, z to the head, y to the back, x to the left.
+        spacing: mm, (z, y, x).
+        network: as trained for ``recipe``, on ``device``.
+        recipe: the network's grid and windows.
+        samples: Monte Carlo samples; 1 switches dropout off.
+        device: torch device.
+        seed: of the samples.
+        on_window: called with windows done and in all.
+
+    Raises:
+        BadInput: there is no body in the CT.
+    """
+    network = network.to(device=device, memory_format=torch.channels_last_3d)
+    grid = WorkingGrid(ct, spacing, recipe)
+    writer = _Writer(grid)
+    for start, mean, uncertainty in sample_slabs(
+        grid, network, recipe, samples, device, seed, on_window
+    ):
+        writer.add(start, mean, uncertainty)
+    return writer.finish()
+
+
+class _Writer:
+    """Interpolates slabs of probabilities to the voxels of the CT as they come."""
+
+    def __init__(self, grid: WorkingGrid) -> None:
+        self.grid = grid
+        self.labels = np.zeros(grid.ct.shape, np.uint8)
+        self.uncertainty = np.zeros(grid.ct.shape, np.float32)
+        self.working_labels = np.zeros([axis.size for axis in grid.axes], np.uint8)
+        voxels = range(grid.ct.shape[0])
+        self.lower, self.weight = _interpolation(grid.axes[0], voxels)
+        self.next = 0
+        self.last: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def add(self, start: int, mean: torch.Tensor, uncertainty: torch.Tensor) -> None:
+        depth = mean.shape[1]
+        self.working_labels[start : start + depth] = mean.argmax(0).numpy()
+        if self.last is not None:  # the slice before, for the CT slices in between
+            mean = torch.cat([self.last[0], mean], 1)
+            uncertainty = torch.cat([self.last[1], uncertainty])
+            start -= 1
+        stop = start + mean.shape[1]
+        final = stop >= self.grid.depth
+        while self.next < len(self.lower) and (self.lower[self.next] + 1 < stop or final):
+            local = self.lower[self.next] - start
+            upper = min(local + 1, mean.shape[1] - 1)
+            weight = float(self.weight[self.next])
+            self._write(self.next, torch.lerp(mean[:, local], mean[:, upper], weight),
+                        torch.lerp(uncertainty[local], uncertainty[upper], weight))
+            self.next += 1
+        self.last = (mean[:, -1:], uncertainty[-1:])
+
+    def _write(self, z: int, probability: torch.Tensor, uncertainty: torch.Tensor) -> None:
+        classes = probability.amax((1, 2)) > 0.05
+        classes[0] = True
+        chosen = torch.nonzero(classes)[:, 0]
+        stack = torch.cat([probability[chosen], uncertainty[None]])[None]
+        fine = _refine(stack, self.grid.axes[1], self.grid.axes[2])[0]
+        place = (z, self.grid.rows, self.grid.columns)
+        self.labels[place] = chosen[fine[:-1].argmax(0)].numpy().astype(np.uint8)
+        self.uncertainty[place] = fine[-1].numpy()
+
+    def finish(self) -> Prediction:
+        self._remove_islands()
+        return Prediction(self.labels, self.uncertainty)
+
+    def _remove_islands(self) -> None:
+        """Drop parts of a structure that are far smaller than its largest part.
+
+        Judged on the working grid, where it costs little; a structure has up to two large parts,
+        one a side.
+        """
+        rejected = islands(self.working_labels)
+        if not rejected.any():
+            return
+        z_axis, y_axis, x_axis = self.grid.axes
+        nearest = [
+            np.array([round(axis.in_working(v)) for v in range(axis.first, axis.first + axis.count)])
+            .clip(0, axis.size - 1) for axis in (z_axis, y_axis, x_axis)
+        ]
+        for z in range(len(self.labels)):
+            plane = rejected[nearest[0][z]]
+            if plane.any():
+                view = self.labels[z, self.grid.rows, self.grid.columns]
+                view[plane[np.ix_(nearest[1], nearest[2])]] = 0
+
+
+def _refine(stack: torch.Tensor, y_axis: Axis, x_axis: Axis) -> torch.Tensor:
+    """Linear interpolation of (1, channels, y, x) from the working grid to the CT's pixels."""
+    for dimension, axis in ((2, y_axis), (3, x_axis)):
+        lower, weight = _interpolation(axis, range(axis.first, axis.first + axis.count))
+        index = torch.from_numpy(lower)
+        upper = (index + 1).clamp_max(axis.size - 1)
+        shape = [1, 1, 1, 1]
+        shape[dimension] = -1
+        weights = torch.from_numpy(weight.astype(np.float32)).reshape(shape)
+        stack = torch.lerp(stack.index_select(dimension, index),
+                           stack.index_select(dimension, upper), weights)
+    return stack
+
+
+def segment(ct, spacing, network, recipe: Recipe, *arguments, **options) -> Prediction:
+    """Segment with the network's own recipe; see :func:`segment_modern` for the arguments."""
+    if recipe.spacing is None:
+        from .seed_inference import segment_seed
+
+        return segment_seed(ct, spacing, network, recipe, *arguments, **options)
+    return segment_modern(ct, spacing, network, recipe, *arguments, **options)

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job: a CT in, a result folder out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from ReadingRoomLib.bundles import Bundle, load_bundle
+from ReadingRoomLib.commands import Job
+from ReadingRoomLib.devices import memory_fallback
+from ReadingRoomLib.errors import BadInput
+from ReadingRoomLib.geometry import AxisOrder, resample_like, straighten, to_lps_axes
+from ReadingRoomLib.images import ImageInput, read_image
+from ReadingRoomLib.models import find_model
+from ReadingRoomLib.segmentation_files import SegmentDescription, write_seg_nrrd
+
+from .inference import Prediction, segment
+from .measurements import measure, write_csv
+from .recipes import RECIPES
+from .sides import midline, split_sides
+from .structures import STRUCTURES, labels_of
+
+REGISTRY = Path(__file__).parent / "models.json"
+NETWORKS = ("MuscleSegLib.networks.ContextUNet", "MuscleSegLib.networks.BayesianUNet")
+
+OBLIQUE_DEGREES = 20.0  # what the training's rotations cover; more is straightened first
+METAL_HU = 2500
+SMALLEST_ML = 30.0  # of all structures together, or there is no hip or thigh in the scan
+BONES = tuple(s.value for s in STRUCTURES if s.group == "bone")
+
+
+def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides: bool) -> None:
+    """Segment ``ct`` and write everything into the job's folder.
+
+    Args:
+        job: gets files, measurements, warnings and the manifest's entries.
+        ct: image file or DICOM folder.
+        model: name in the registry or folder of a bundle.
+        recipe: what the model must have been trained as, or None.
+        samples: Monte Carlo samples, 1 to 100.
+        sides: whether to tell left from right.
+
+    Raises:
+        BadInput: the image is not a CT that holds hip or thigh.
+        ModelMissing, ModelUntrusted: the model cannot be used.
+    """
+    job.progress.stage("read", 2, "Reading the CT")
+    source = read_image(ct, "CT")
+    for warning in source.warnings:
+        job.warn(warning)
+    job.record(inputs=[{"name": source.name, "sha256": source.sha256}])
+    job.progress.advance(1)
+    bundle = load_model(model, recipe)
+    job.record(model=describe(bundle))
+    job.progress.advance(2)
+
+    volume, order = to_lps_axes(straighten(source.image, OBLIQUE_DEGREES))
+    spacing = volume.GetSpacing()[::-1]
+    array = sitk.GetArrayViewFromImage(volume)
+    prediction = _predict(job, bundle, array, spacing, samples)
+    _require_anatomy(prediction.labels, float(np.prod(spacing)) / 1000)
+    if sides:
+        split_sides(prediction.labels, midline(prediction.labels))
+    if _has_metal(array, spacing):
+        job.warn("There is metal in this scan: what lies near it is less certain.")
+
+    job.progress.stage("measure", 1, "Measuring")
+    known = labels_of(sides)
+    found = measure(array, prediction.labels, prediction.uncertainty,
+                    float(np.prod(spacing)) / 1000, known,
+                    bundle.metadata.get("uncertainty_limit", 1.0))
+    job.progress.advance(1)
+    job.progress.stage("write", 4, "Writing the result")
+    _write(job, source, order, prediction, known, found)
+
+
+def load_model(model: str, recipe: str | None) -> Bundle:
+    """Find, verify and build a model; with ``recipe`` named, the first model of that recipe."""
+    folder = find_model(model if recipe in (None, "modern") else f"{model}-{recipe}", REGISTRY)
+    bundle = load_bundle(folder, NETWORKS)
+    if recipe and bundle.metadata["recipe"] != recipe:
+        raise BadInput(
+            f"The model {model} was trained with the recipe {bundle.metadata['recipe']}, not "
+            f"{recipe}: leave the recipe out or choose another model."
+        )
+    return bundle
+
+
+def describe(bundle: Bundle) -> dict:
+    """The manifest's entry on the model."""
+    metadata = bundle.metadata
+    return {
+        "name": metadata["name"],
+        "recipe": metadata["recipe"],
+        "version": metadata["version"],
+        "sha256": bundle.sha256,
+        "trained_on": metadata["trained_on"],
+        "simulated": metadata["simulated"],
+        "card": str(bundle.folder.name) + "/docs/README.md",
+    }
+
+
+def _predict(job: Job, bundle: Bundle, array, spacing, samples: int) -> Prediction:
+    recipe = RECIPES[bundle.metadata["recipe"]]
+    job.progress.stage("segment", 1, "Segmenting")
+    shown = 0
+
+    def on_window(done: int, total: int) -> None:
+        nonlocal shown
+        if shown != total:
+            job.progress.stage("segment", total, "Segmenting")
+            shown = total
+        job.progress.advance(done)
+
+    def compute(_: int, device: str) -> Prediction:
+        job.device = device
+        return segment(array, spacing, bundle.network, recipe, samples, device, job.seed,
+                       on_window)
+
+    return memory_fallback(compute, batch_size=1, device=job.device, warn=job.warn)
+
+
+def _require_anatomy(labels: np.ndarray, voxel_ml: float) -> None:
+    counts = np.bincount(labels.ravel(), minlength=len(STRUCTURES) + 1)
+    if counts[1:].sum() * voxel_ml < SMALLEST_ML or not counts[list(BONES)].any():
+        raise BadInput(
+            "No hip or thigh was found in this CT: choose a scan that shows the pelvis or the legs."
+        )
+
+
+def _has_metal(array: np.ndarray, spacing) -> bool:
+    voxels = sum(int((plane > METAL_HU).sum()) for plane in array)
+    return voxels * float(np.prod(spacing)) / 1000 > 1.0
+
+
+def _write(job, source, order, prediction, known, found) -> None:
+    present = {int(v) for v in np.unique(prediction.labels)}
+    descriptions = [
+        SegmentDescription(item.value, item.name, item.display_name, item.structure.color,
+                           item.terminology)
+        for item in known if item.value in present
+    ]
+    labels = _on_input_grid(prediction.labels, source, order, "nearest")
+    sitk.WriteImage(labels, str(job.folder / "labels.nrrd"), useCompression=True)
+    job.progress.advance(1)
+    write_seg_nrrd(job.folder / "segmentation.seg.nrrd", labels, descriptions)
+    job.progress.advance(2)
+    del labels
+    prediction.labels = None
+    uncertainty = _on_input_grid(prediction.uncertainty, source, order, "linear")
+    sitk.WriteImage(uncertainty, str(job.folder / "uncertainty.nrrd"), useCompression=True,
+                    compressionLevel=1)
+    job.progress.advance(3)
+    write_csv(job.folder / "measurements.csv", found)
+    job.record(
+        files={"labels": "labels.nrrd", "segmentation": "segmentation.seg.nrrd",
+               "uncertainty": "uncertainty.nrrd", "measurements": "measurements.csv"},
+        labels={str(item.value): item.name for item in known if item.value in present},
+        structures=[vars(measurement) for measurement in found],
+    )
+    job.progress.advance(4)
+
+
+def _on_input_grid(array, source: ImageInput, order: AxisOrder, interpolation: str) -> sitk.Image:
+    """An array in LPS axes as an image on the very grid that was read."""
+    result = order.undo(sitk.GetImageFromArray(array))
+    return resample_like(result, source.image, interpolation)
