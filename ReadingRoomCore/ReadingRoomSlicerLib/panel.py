@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of a module panel that are the same in all modules.
+
+A module's own .ui file holds its inputs and its advanced settings; this adds the model with its
+card, the device and seed, Apply with progress and Cancel, the result table with its buttons, and
+the disclaimer. Who knows one module knows all.
+"""
+
+import os
+
+import qt
+from ReadingRoomLib import models
+from ReadingRoomLib.errors import ReadingRoomError
+from ReadingRoomLib.progress import RemainingTime, format_duration
+
+import slicer
+from slicer.i18n import tr as _
+
+CHECK_BACKGROUND = (255, 214, 150)
+CHECK_TEXT = (120, 50, 0)
+
+
+class ReadingRoomPanel:
+    """Completes the panel of a module.
+
+    :param moduleWidget: what was loaded from the module's .ui file. It has an ``inputsWidget``
+      and an ``advancedCollapsibleButton``, each with a form layout, in a vertical layout.
+    :param registryPath: the module's ``models.json``.
+    :param onModelChanged: called when the user chooses another model.
+    """
+
+    def __init__(self, moduleWidget, registryPath: str, onModelChanged) -> None:
+        self.registryPath = registryPath
+        self._onModelChanged = onModelChanged
+        self._models = []
+        self._log = ""
+        self._cardBrowser = None
+        self._remaining = RemainingTime()
+        core = os.path.dirname(slicer.util.modulePath("ReadingRoomCore"))
+        shared = slicer.util.loadUI(os.path.join(core, "Resources", "UI", "ReadingRoomPanel.ui"))
+        self._take(shared, moduleWidget)
+        self.ui = slicer.util.childWidgetVariables(moduleWidget)
+        self._alignLabels(moduleWidget)
+        self.ui.cardButton.connect("clicked()", self.showCard)
+        self.ui.logButton.connect("clicked()", self.showLog)
+        self.ui.modelComboBox.connect("currentIndexChanged(int)", self._onModelIndexChanged)
+        self.ui.modelNoteLabel.enabled = False  # grey, as a remark is
+        self.ui.disclaimerLabel.enabled = False
+        self._setUpTable()
+        self.setRunning(False)
+        self.showMessage("")
+
+    def _take(self, shared, moduleWidget) -> None:
+        """Move the shared parts to their places among the module's own."""
+        parts = slicer.util.childWidgetVariables(shared)
+        own = slicer.util.childWidgetVariables(moduleWidget)
+        own.inputsWidget.layout().addRow(_("Model:"), parts.modelWidget)
+        advanced = own.advancedCollapsibleButton.layout()
+        advanced.addRow(_("Device:"), parts.deviceComboBox)
+        advanced.addRow(_("Seed:"), parts.seedSpinBox)
+        layout = moduleWidget.layout()
+        for part in (parts.runWidget, parts.resultCollapsibleButton, parts.disclaimerLabel):
+            layout.addWidget(part)
+        shared.deleteLater()
+
+    def _alignLabels(self, moduleWidget) -> None:
+        """Give the labels of inputs and advanced settings the same width."""
+        labels = []
+        for form in (self.ui.inputsWidget.layout(), self.ui.advancedCollapsibleButton.layout()):
+            for row in range(form.rowCount()):
+                labels.append(form.itemAt(row, qt.QFormLayout.LabelRole).widget())
+        width = max(label.sizeHint.width() for label in labels)
+        for label in labels:
+            label.setMinimumWidth(width)
+
+    # Model
+
+    def showModels(self, recipe: str, chosen: str) -> None:
+        """List the models of a recipe and choose one by name, or the first if it is not there."""
+        try:
+            available = models.available_models(self.registryPath)
+        except ReadingRoomError as error:
+            available = []
+            self.ui.modelComboBox.toolTip = error.message
+        self._models = [model for model in available if model.recipe == recipe]
+        names = [model.name for model in self._models]
+        comboBox = self.ui.modelComboBox
+        blocked = comboBox.blockSignals(True)
+        comboBox.clear()
+        comboBox.addItems(names)
+        comboBox.currentIndex = names.index(chosen) if chosen in names else 0
+        comboBox.blockSignals(blocked)
+        self._showModelNote()
+
+    @property
+    def model(self):
+        """The chosen model (`ReadingRoomLib.models.Model`), None when there is none."""
+        index = self.ui.modelComboBox.currentIndex
+        return self._models[index] if 0 <= index < len(self._models) else None
+
+    @property
+    def modelName(self) -> str:
+        """Name of the chosen model, empty when there is none."""
+        return self.model.name if self.model else ""
+
+    def _onModelIndexChanged(self, index) -> None:
+        self._showModelNote()
+        self._onModelChanged()
+
+    def _showModelNote(self) -> None:
+        model = self.model
+        notes = []
+        if model and model.simulated:
+            notes.append(_("trained on simulated intensities"))
+        if model and not model.installed:
+            notes.append(_("will be downloaded, {size} MB").format(size=round(model.size / 1e6)))
+        self.ui.modelNoteLabel.text = ", ".join(notes) if model else _("no model is installed")
+        self.ui.cardButton.enabled = model is not None
+        self.ui.modelComboBox.enabled = model is not None
+
+    def showCard(self) -> None:
+        """Show the model card in a window of its own."""
+        card = self.model.card if self.model else ""
+        if card.startswith("http"):
+            qt.QDesktopServices.openUrl(qt.QUrl(card))
+            return
+        path = os.path.join(os.path.dirname(self.registryPath), card)
+        with slicer.util.tryWithErrorDisplay(_("The model card cannot be read.")):
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+            self._cardBrowser = qt.QTextBrowser()
+            self._cardBrowser.setWindowTitle(_("Model card"))
+            self._cardBrowser.setMarkdown(text)
+            self._cardBrowser.openExternalLinks = True
+            self._cardBrowser.resize(700, 800)
+            self._cardBrowser.show()
+
+    # Apply, progress, Cancel
+
+    def setCanApply(self, reason: str, toolTip: str) -> None:
+        """Grey Apply and say why, or let it be pressed.
+
+        :param reason: what is missing; empty when nothing is.
+        :param toolTip: what Apply will do.
+        """
+        self.ui.applyButton.enabled = not reason
+        self.ui.applyButton.toolTip = reason or toolTip
+
+    def setRunning(self, running: bool) -> None:
+        """Show progress and Cancel, or only Apply; settings cannot be changed during a run."""
+        self.ui.progressBar.visible = running
+        self.ui.cancelButton.visible = running
+        for part in (self.ui.inputsWidget, self.ui.advancedCollapsibleButton):
+            part.enabled = not running
+        self.ui.applyButton.setSizePolicy(
+            qt.QSizePolicy.Fixed if running else qt.QSizePolicy.Expanding, qt.QSizePolicy.Fixed)
+        if running:
+            self._remaining = RemainingTime()
+            self.showProgress("", 0, 0, _("Starting..."))
+
+    def showProgress(self, stage: str, done: float, total: float, message: str) -> None:
+        """Show how far a stage is: a bar with per cent and time left, and what is being done.
+
+        :param total: 0 while it is not known, which shows a bar that only moves.
+        """
+        bar = self.ui.progressBar
+        self.showMessage(message or stage)
+        if total <= 0:
+            bar.setRange(0, 0)
+            bar.format = ""
+            return
+        seconds = self._remaining.update(done, total)
+        left = _("{time} left").format(time=format_duration(seconds)) if seconds else ""
+        bar.setRange(0, 1000)
+        bar.value = round(1000 * min(done / total, 1.0))
+        bar.format = f"%p %  {left}".rstrip()
+
+    def showMessage(self, sentence: str, log: str = "", isError: bool = False) -> None:
+        """Show one sentence below Apply; with a log, a button shows it."""
+        self._log = log
+        self.ui.messageLabel.text = sentence
+        self.ui.messageLabel.setStyleSheet("color: #b00020;" if isError else "")
+        self.ui.messageWidget.visible = bool(sentence)
+        self.ui.logButton.visible = bool(log)
+
+    def showLog(self) -> None:
+        """Show the details of the last failure."""
+        slicer.util.errorDisplay(self.ui.messageLabel.text, detailedText=self._log)
+
+    # Result
+
+    def _setUpTable(self) -> None:
+        table = self.ui.resultTable
+        table.verticalHeader().hide()
+        table.verticalHeader().setDefaultSectionSize(22)
+        table.horizontalHeader().setHighlightSections(False)
+
+    def showResult(self, headers, rows, summary: str = "") -> None:
+        """Show the result table, or the hint that there is none yet.
+
+        :param headers: pairs of column title and explanation.
+        :param rows: list of `ResultRow`, in the order to show them; None for no result.
+        :param summary: what to know about the result as a whole, above the table.
+        """
+        table = self.ui.resultTable
+        hasResult = rows is not None
+        table.visible = hasResult
+        self.ui.resultButtonsWidget.visible = hasResult
+        self.ui.resultHintLabel.visible = not hasResult
+        self.ui.resultSummaryLabel.text = summary
+        self.ui.resultSummaryLabel.visible = bool(summary)
+        table.setSortingEnabled(False)
+        table.setRowCount(0)
+        if not hasResult:
+            return
+        table.setColumnCount(len(headers))
+        table.setHorizontalHeaderLabels([title for title, _explanation in headers])
+        for column, (_title, explanation) in enumerate(headers):
+            table.horizontalHeaderItem(column).setToolTip(explanation)
+            mode = qt.QHeaderView.Stretch if column == 0 else qt.QHeaderView.ResizeToContents
+            table.horizontalHeader().setSectionResizeMode(column, mode)
+        table.setRowCount(len(rows))
+        for index, row in enumerate(rows):
+            self._showRow(index, row)
+        table.horizontalHeader().setSortIndicator(-1, qt.Qt.AscendingOrder)
+        table.setSortingEnabled(True)
+
+    def _showRow(self, index: int, row) -> None:
+        for column, value in enumerate(row.values):
+            item = qt.QTableWidgetItem()
+            item.setData(qt.Qt.DisplayRole, value)
+            item.setData(qt.Qt.UserRole, row.key)
+            item.setToolTip(row.toolTip)
+            if isinstance(value, (int, float)):
+                item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+            if row.check:
+                item.setBackground(qt.QBrush(qt.QColor(*CHECK_BACKGROUND)))
+                item.setForeground(qt.QBrush(qt.QColor(*CHECK_TEXT)))
+            if column == 0 and row.color:
+                item.setIcon(_swatch(row.color))
+            self.ui.resultTable.setItem(index, column, item)
+
+    def keyOfRow(self, index: int) -> str:
+        """The key of the `ResultRow` that is shown in a row of the table, however it is sorted."""
+        item = self.ui.resultTable.item(index, 0)
+        return item.data(qt.Qt.UserRole) if item else ""
+
+
+class ResultRow:
+    """One line of the result table.
+
+    :param key: what the line is about, for the module.
+    :param values: texts and numbers, one for each column.
+    :param check: whether the physician should look at it; the line stands out.
+    :param color: red, green, blue, 0 to 255, of the swatch before the first column.
+    """
+
+    def __init__(self, key, values, check=False, color=None, toolTip="") -> None:
+        self.key = key
+        self.values = values
+        self.check = check
+        self.color = color
+        self.toolTip = toolTip
+
+
+def _swatch(color):
+    pixmap = qt.QPixmap(12, 12)
+    pixmap.fill(qt.QColor(*color))
+    return qt.QIcon(pixmap)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Segmentations between the scene and files, and where a structure lies."""
+
+import os
+
+import slicer
+
+
+def readSegmentation(segmentationNode, path: str, volumeNode) -> None:
+    """Replace the segments of a node by those of a .seg.nrrd file.
+
+    The node keeps no link to the file; its grid is that of the image.
+
+    :raises RuntimeError: when it cannot be read.
+    """
+    segmentationNode.GetSegmentation().RemoveAllSegments()
+    storageNode = slicer.vtkMRMLSegmentationStorageNode()
+    storageNode.SetFileName(path)
+    if not storageNode.ReadData(segmentationNode):
+        raise RuntimeError(f"The segmentation {os.path.basename(path)} could not be read.")
+    segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    segmentationNode.CreateDefaultDisplayNodes()
+
+
+def writeSegmentation(segmentationNode, path: str) -> None:
+    """Write a .seg.nrrd file without changing how and where the node itself is stored.
+
+    :raises RuntimeError: when it cannot be written.
+    """
+    storageNode = slicer.vtkMRMLSegmentationStorageNode()
+    storageNode.SetFileName(path)
+    if not storageNode.WriteData(segmentationNode):
+        raise RuntimeError(f"The segmentation could not be written to {path}.")
+
+
+def pointInside(segmentationNode, segmentId: str):
+    """A point to look at: inside the structure, in the slice where it is largest.
+
+    :returns: world coordinates (RAS, mm), or None when the segment is empty.
+
+    The centre of a pair, or of a curved structure, lies outside of it; this point does not.
+    """
+    import numpy as np
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    labelmap = segment.GetRepresentation("Binary labelmap") if segment else None
+    if not labelmap or not labelmap.GetNumberOfPoints():
+        return None
+    columns, rows, slices = labelmap.GetDimensions()
+    voxels = vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(slices, rows, columns)
+    inside = voxels == segment.GetLabelValue()
+    areas = inside.sum(axis=(1, 2))
+    if not areas.any():
+        return None
+    k = int(areas.argmax())
+    points = np.argwhere(inside[k])
+    distances = ((points - points.mean(axis=0)) ** 2).sum(axis=1)
+    j, i = points[distances.argmin()]
+    return _toWorld(segmentationNode, labelmap, (int(i), int(j), k))
+
+
+def _toWorld(segmentationNode, labelmap, index):
+    import vtk
+
+    extent = labelmap.GetExtent()
+    matrix = vtk.vtkMatrix4x4()
+    labelmap.GetImageToWorldMatrix(matrix)
+    ijk = [position + extent[2 * axis] for axis, position in enumerate(index)]
+    local = matrix.MultiplyPoint([*ijk, 1.0])[:3]
+    world = [0.0, 0.0, 0.0]
+    segmentationNode.TransformPointToWorld(local, world)
+    return tuple(world)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables between the scene and files."""
+
+import csv
+
+import vtk
+
+import slicer
+
+
+def setColumns(tableNode, columns: dict) -> None:
+    """Replace the content of a table node.
+
+    :param columns: values by column name, all of the same length; numbers give columns of
+      numbers, everything else columns of text.
+    """
+    modified = tableNode.StartModify()
+    tableNode.RemoveAllColumns()
+    for name, values in columns.items():
+        isNumber = all(isinstance(value, (int, float)) for value in values)
+        array = vtk.vtkDoubleArray() if isNumber else vtk.vtkStringArray()
+        array.SetName(name)
+        for value in values:
+            array.InsertNextValue(value)
+        tableNode.AddColumn(array)
+    tableNode.SetUseColumnTitleAsColumnHeader(True)
+    tableNode.EndModify(modified)
+
+
+def columns(tableNode) -> dict:
+    """The content of a table node: lists of numbers and of texts by column name."""
+    table = tableNode.GetTable()
+    result = {}
+    for index in range(tableNode.GetNumberOfColumns()):
+        array = table.GetColumn(index)
+        result[array.GetName()] = [array.GetValue(row) for row in range(array.GetNumberOfValues())]
+    return result
+
+
+def readRows(path: str) -> list:
+    """The rows of a CSV file with a header, each a dictionary of texts."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def writeTable(tableNode, path: str) -> None:
+    """Write a CSV file without changing how and where the node itself is stored.
+
+    :raises RuntimeError: when it cannot be written.
+    """
+    storageNode = slicer.vtkMRMLTableStorageNode()
+    storageNode.SetFileName(path)
+    if not storageNode.WriteData(tableNode):
+        raise RuntimeError(f"The table could not be written to {path}.")
