@@ -202,7 +202,7 @@ class PythonQtInstanceWrapper(metaclass=PythonQtClassWrapper):
         cls = type(self)
         member = find_member(cls, name)
         if isinstance(member, PropertyMember):
-            properties.write(native_of(self), name, unwrap(value), cls.__name__)
+            properties.write(native_of(self), member.name, unwrap(value), cls.__name__)
         elif member is not None:
             raise AttributeError(
                 f"{member.kind} '{name}' can not be overwritten on {cls.__name__} object"
@@ -367,7 +367,9 @@ def _make_member(cls: PythonQtClassWrapper, name: str) -> Member | None:
     if name in _own_signals(cls):
         return SignalMember(name)
     if name not in recorded.names:
-        return None
+        # PythonQt reads and writes objectName under the name "name", too.
+        is_object = issubclass(native, QtCore.QObject)
+        return PropertyMember("objectName") if name == "name" and is_object else None
     known = qtclasses.properties(native)
     if name in known and (name in recorded.properties or not recorded.told):
         return PropertyMember(name)
