@@ -227,9 +227,8 @@ def _fill(
             partial.drop()
             if in_one_go:
                 raise _Hopeless(WRONG_FILE)
-            # Pieces of two versions, perhaps.
+            # Pieces of two versions, perhaps: once more from the start.
             farthest = source.size
-            raise _Interrupted(WRONG_FILE)
         except _Interrupted:
             # Counted from the farthest point, so that no server can keep us going for ever.
             failures = failures + 1 if partial.size < farthest + WORTHWHILE else 1

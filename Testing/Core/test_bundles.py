@@ -496,6 +496,14 @@ def test_configuration_that_is_not_proper_json(folder, text):
     assert_refused(folder)
 
 
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_json_does_not_know(folder, constant):
+    text = (folder / bundles.METADATA).read_text(encoding="utf-8")
+    (folder / bundles.METADATA).write_text(text.replace("0.5", constant), encoding="utf-8")
+    seal(folder)
+    assert_refused(folder, "not proper JSON")
+
+
 def test_text_that_is_not_utf8(folder):
     for name in (bundles.CARD, bundles.METADATA):
         original = (folder / name).read_bytes()

@@ -292,7 +292,12 @@ def test_a_server_that_stays_out_of_order_is_given_up(server, target):
 
 @pytest.mark.parametrize(
     ("code", "reason"),
-    [(404, "no longer has the file"), (403, "access is denied"), (400, "does not give the file")],
+    [
+        (404, "no longer has the file"),
+        (403, "access is denied"),
+        (400, "does not give the file"),
+        (204, "does not give the file"),
+    ],
 )
 def test_a_refusal_is_final(server, target, code, reason):
     server.answers = [status(code)]
@@ -310,6 +315,37 @@ def test_a_silent_server_is_given_up(server, target):
     with pytest.raises(DownloadFailed, match="does not answer in time"):
         get(server, target, attempts=2, timeout=0.1)
     assert len(server.requests) == 2
+
+
+def test_a_server_that_says_nothing_at_all_is_given_up(server, target):
+    server.answers = [lambda handler: time.sleep(0.4)]
+    with pytest.raises(DownloadFailed, match="does not answer in time"):
+        get(server, target, attempts=2, timeout=0.1)
+
+
+def test_a_server_that_hangs_up_is_given_up(server, target):
+    server.answers = [lambda handler: None]
+    with pytest.raises(DownloadFailed, match="the connection broke off"):
+        get(server, target, attempts=2)
+    assert len(server.requests) == 2
+
+
+def test_no_answer_while_connecting():
+    failure = urllib.error.URLError(TimeoutError("timed out"))
+    with (
+        pytest.raises(downloads._Interrupted, match="does not answer in time"),
+        downloads._network_errors(),
+    ):
+        raise failure
+
+
+def test_an_error_of_the_caller_is_not_mistaken_for_the_networks(server, target):
+    def progress(done: int, _: int) -> None:
+        raise OSError(errno.EIO, "the screen is gone")
+
+    with pytest.raises(OSError, match="the screen is gone"):
+        get(server, target, progress=progress)
+    assert server.requests == []
 
 
 def test_a_slow_server_is_waited_for(server, target):

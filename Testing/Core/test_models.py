@@ -605,6 +605,19 @@ def test_a_cache_folder_that_cannot_be_made(registry, archive, tmp_path, monkeyp
         import_model(archive, registry)
 
 
+def test_another_process_that_was_quicker_wins(tmp_path, monkeypatch):
+    sha256 = make_bundle(tmp_path / "place")
+    make_bundle(tmp_path / "fresh")
+    monkeypatch.setattr(models.Path, "exists", lambda _: False)  # looked before it was there
+    models._put_in_place(tmp_path / "fresh", tmp_path / "place", tmp_path)
+    assert verify_bundle(tmp_path / "place").sha256 == sha256
+
+
+def test_a_model_that_cannot_be_put_in_place_is_not_passed_over(tmp_path):
+    with pytest.raises(OSError), models._workplace(tmp_path / "models") as workplace:
+        models._put_in_place(workplace / "nothing", tmp_path / "models" / "x", workplace)
+
+
 @pytest.mark.parametrize(
     ("platform", "variable", "value", "expected"),
     [
