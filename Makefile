@@ -16,6 +16,8 @@ INSTALLED := $(VENV)/.installed
 SOURCES := ReadingRoomCore:MuscleSeg:Testing/Host
 RUN := PYTHONPATH=$(SOURCES) PYTHONUNBUFFERED=1 $(VENV_PYTHON)
 PYTEST := $(RUN) -m pytest
+# Where the label maps for training are; they are not part of the repository.
+DATA ?= ../shared/data
 TESTS := Testing/Repository Testing/Core Testing/Host Testing/Slicer Testing/CMake
 
 .DEFAULT_GOAL := help
@@ -62,8 +64,15 @@ lint: $(INSTALLED)
 	@$(VENV_PYTHON) -m ruff check .
 
 models: $(INSTALLED)
-	@$(RUN) -m MuscleSegLib train --help >/dev/null
-	@$(RUN) -m MuscleSegLib train
+	@if [ ! -d "$(DATA)/pelvic_muscle_labels" ]; then \
+		echo "make models needs the label maps the model learns from, which are not part of this"; \
+		echo "repository. Name their folder: make models DATA=/folder/with/label/maps"; \
+		echo "The model card, MuscleSeg/MuscleSegLib/Models/starter/docs/README.md, names them."; \
+		exit 1; \
+	fi
+	@$(RUN) -m MuscleSegLib.starter train --data "$(DATA)" --work build/starter
+	@$(RUN) -m MuscleSegLib.starter export --work build/starter
+	@echo "Look at: MuscleSeg/MuscleSegLib/Models/starter, and its card in docs/README.md"
 
 bench: $(INSTALLED)
 	@$(RUN) Testing/Benchmarks/run.py
