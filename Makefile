@@ -70,8 +70,8 @@ models: $(INSTALLED)
 		echo "The model card, MuscleSeg/MuscleSegLib/Models/starter/docs/README.md, names them."; \
 		exit 1; \
 	fi
-	@$(RUN) -m MuscleSegLib.starter train --data "$(DATA)" --work build/starter
-	@$(RUN) -m MuscleSegLib.starter export --work build/starter
+	@$(RUN) -m MuscleSegLib.starter train --data "$(DATA)" --work training/starter
+	@$(RUN) -m MuscleSegLib.starter export --work training/starter
 	@echo "Look at: MuscleSeg/MuscleSegLib/Models/starter, and its card in docs/README.md"
 
 bench: $(INSTALLED)
