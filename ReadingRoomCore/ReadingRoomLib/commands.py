@@ -51,6 +51,7 @@ from . import __version__
 from .devices import import_torch, release_memory, resolve_device, seed_everything
 from .errors import BadInput, Cancelled, ReadingRoomError, typed_error
 from .logs import write_log
+from .processes import kill_descendants
 from .progress import Progress, format_duration, make_progress
 from .protocol import (
     Channel,
@@ -167,18 +168,27 @@ class CommandLine(typer.Typer):
 
     def run(self, arguments: Sequence[str]) -> int:
         """Run a command, or the warm worker; return the exit code."""
-        arguments = list(arguments)
         with _cancelled_by_signals():
             try:
-                if arguments[-1:] == ["--serve"]:
-                    with exclusive_stdout() as channel:
-                        return self._serve(arguments[:-1], channel)
-                if _wants_json(arguments):
-                    with exclusive_stdout() as channel:
-                        return self._execute(arguments, channel)
-                return self._execute(arguments, None)
+                exit_code = self._run(list(arguments))
             except (KeyboardInterrupt, Cancelled):  # between two commands, or while reporting
-                return Cancelled.exit_code
+                exit_code = Cancelled.exit_code
+            if exit_code == Cancelled.exit_code:
+                _end_children()
+        return exit_code
+
+    def _run(self, arguments: list[str]) -> int:
+        if arguments[-1:] == ["--serve"] and self._is_group(arguments[:-1]):
+            with exclusive_stdout() as channel:
+                return self._serve(arguments[:-1], channel)
+        if _wants_json(arguments):
+            with exclusive_stdout() as channel:
+                return self._execute(arguments, channel)
+        return self._execute(arguments, None)
+
+    def _is_group(self, prefix: list[str]) -> bool:
+        """Whether ``prefix`` is what comes before a command: nothing, or a module's name."""
+        return not prefix or prefix in [[group.name] for group in self.registered_groups]
 
     def _execute(self, arguments: list[str], channel: Channel | None) -> int:
         """Run one command, report how it ended, return the exit code."""
@@ -320,6 +330,13 @@ def _cancelled_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_children() -> None:
+    """End the processes that a cancelled command has started and could not wait for."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's raises when its loaders end
+    kill_descendants(os.getpid())
 
 
 @contextlib.contextmanager

@@ -34,8 +34,9 @@ def kill_process_tree(pid: int, grace: float = 3.0) -> None:
     pid : int
         The process at the root of the tree. That it has ended already is no error.
     grace : float
-        Seconds in which the processes may clean up (SIGTERM) before they are killed (SIGKILL).
-        With 0 they are killed at once. Windows has no such request, so it always kills at once.
+        Seconds in which the root may clean up and end its children itself (SIGTERM), before all
+        that is left is killed (SIGKILL). With 0 all are killed at once. Windows has no such
+        request, so it always kills at once.
     """
     if sys.platform == "win32":
         # taskkill follows the tree itself, including what is started meanwhile.
@@ -45,12 +46,24 @@ def kill_process_tree(pid: int, grace: float = 3.0) -> None:
         return
     family = [pid, *descendants(pid)]
     if grace > 0:
-        _signal_all(family, signal.SIGTERM)
-        _wait_for_end(family, grace)
+        _signal_all([pid], signal.SIGTERM)
+        _wait_for_end([pid], grace)
     # Once more, for what was started after the first look.
-    family = list(dict.fromkeys(family + [p for known in family for p in descendants(known)]))
-    _signal_all(family, signal.SIGKILL)
-    _wait_for_end(family, 5.0)
+    _kill_all([*family, *(child for known in family for child in descendants(known))])
+
+
+def kill_descendants(pid: int) -> None:
+    """Kill the children of a process, their children and so on, but not the process itself.
+
+    Windows ends them with their console, or with ``taskkill`` from outside; here it does nothing.
+    """
+    if sys.platform != "win32":
+        _kill_all(descendants(pid))
+
+
+def _kill_all(pids: list[int]) -> None:
+    _signal_all(pids, signal.SIGKILL)
+    _wait_for_end(pids, 5.0)
 
 
 def descendants(pid: int) -> list[int]:

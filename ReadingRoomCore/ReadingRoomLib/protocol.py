@@ -190,11 +190,13 @@ class Channel:
         """
         if self._request_id is not self._NO_ID:
             message = {"id": self._request_id, **message}
+        line = encode(message).encode("ascii")
+        # Noted before it is written: a signal between the two must not lead to a second end.
+        self.ended = self.ended or message_kind(message) in ("failure", "result")
         try:
-            self._write(encode(message).encode("ascii"))
+            self._write(line)
         except (OSError, ValueError) as error:  # a closed pipe, a closed file
             raise Cancelled("The program that wanted the result has ended.") from error
-        self.ended = self.ended or message_kind(message) in ("failure", "result")
 
     def _write(self, line: bytes) -> None:
         # A raw pipe may take only a part of the line at a time.
