@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import sys
@@ -25,10 +26,27 @@ def application() -> QtWidgets.QApplication:
         return existing
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     made = QtWidgets.QApplication(["Slicer"])
+    _silence(HARMLESS)
     made.setStyle("Fusion")
     made.setPalette(_light_palette())
     _ensure_font()
     return made
+
+
+# What the platform without a screen says each time a window of fixed size is shown.
+HARMLESS = "This plugin does not support propagateSizeHints()"
+
+
+def _silence(message: str) -> None:
+    """Leave out one message; the others go to stderr as Qt would write them."""
+
+    def handle(_kind, _context, text: str) -> None:
+        if text != message:
+            sys.stderr.write(f"{text}\n")
+
+    QtCore.qInstallMessageHandler(handle)
+    # Qt still talks while the interpreter shuts down, when Python can no longer listen.
+    atexit.register(QtCore.qInstallMessageHandler, None)
 
 
 def _light_palette() -> QtGui.QPalette:

@@ -77,16 +77,19 @@ class CollapsibleButton(QtWidgets.QAbstractButton):
             self._hide_children()
         return super().event(event)
 
+    def _header_size(self) -> QtCore.QSize:
+        text = self.fontMetrics().horizontalAdvance(self.text())
+        return QtCore.QSize(text + 2 * self._header_height(), self._header_height())
+
     def sizeHint(self):
-        style = self.style().pixelMetric(QtWidgets.QStyle.PixelMetric.PM_ButtonMargin)
-        width = self.fontMetrics().horizontalAdvance(self.text()) + self._header_height() + style
-        hint = QtCore.QSize(width, self._header_height())
-        if self.isChecked() and self.layout() is not None:
-            hint = hint.expandedTo(self.layout().sizeHint())
-        return hint
+        if self.collapsed or self.layout() is None:
+            return self._header_size()
+        return self._header_size().expandedTo(self.layout().totalSizeHint())
 
     def minimumSizeHint(self):
-        return QtCore.QSize(0, self._header_height()) if not self.isChecked() else self.sizeHint()
+        if self.collapsed or self.layout() is None:
+            return self._header_size()
+        return self._header_size().expandedTo(self.layout().totalMinimumSize())
 
     def hitButton(self, position):
         return self.rect().contains(position) and position.y() < self._header_height()
