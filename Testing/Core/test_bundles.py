@@ -480,6 +480,14 @@ def test_a_number_that_serves_only_to_exhaust_memory(folder, number):
     assert_refused(folder, "no network needs")
 
 
+def test_arguments_nested_too_deeply(folder):
+    nested: object = 1
+    for _ in range(bundles.DEEPEST_NESTING):
+        nested = [nested]
+    seal_config(folder, with_network(act=nested))
+    assert_refused(folder, "nested too deeply")
+
+
 def test_a_network_much_larger_than_its_weights_costs_nothing(folder):
     seal_config(folder, with_network(channels=[65_536, 65_536]))
     assert_refused(folder, "wrong shape")
