@@ -701,7 +701,7 @@ class SettingsPanel(QtWidgets.QWidget):
         self._registered[key] = _Registered(target, name, settings, current, current)
         self._restore(key)
         if not signals.connect(target, str(signal), lambda: self._store(key)):
-            raise ValueError(f"{signal} is not a signal of {target.metaObject().className()}")
+            raise ValueError(f"{signal} is not a signal of {type(target).__name__}")
 
     def _store_of(self, key: str) -> QtCore.QSettings | None:
         return self._registered[key].settings or self._settings

@@ -13,7 +13,7 @@ from typing import Any
 
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
-from . import properties, signals
+from . import properties, qtclasses, signals
 from .wrapper import PythonQtClassWrapper, manners, native_of, unwrap, wrap
 
 
@@ -59,9 +59,9 @@ def connect_by_name(
     is called by its name, with as many arguments as its signature has.
     """
     known = signals.known_signature(sender, signal)
-    meta = receiver.metaObject()
+    methods = qtclasses.meta(type(receiver)).methods
     slot_signature = _marked("", slot)
-    if known is not None and meta.indexOfMethod(slot_signature) >= 0 and "PyObject" not in known:
+    if known is not None and slot_signature in methods and "PyObject" not in known:
         connection = QtCore.QObject.connect(
             sender, _marked("2", known), receiver, _marked("1", slot_signature)
         )

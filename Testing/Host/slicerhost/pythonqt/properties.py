@@ -9,6 +9,8 @@ from typing import Any
 from PySide6 import QtCore, QtGui, QtWidgets
 from shiboken6 import Shiboken
 
+from . import qtclasses
+
 NUMBERS = {"bool": bool, "int": int, "uint": int, "qlonglong": int, "double": float, "float": float}
 
 
@@ -35,9 +37,8 @@ def write(native: QtCore.QObject, name: str, value: Any, class_name: str) -> Non
     """
     if not Shiboken.isValid(native):
         raise AttributeError(f"Trying to set property '{name}' on a destroyed {class_name} object")
-    meta = native.metaObject()
-    declared = meta.property(meta.indexOfProperty(name))
-    if not declared.isWritable():
+    declared = qtclasses.meta(type(native)).properties[name]
+    if not declared.is_writable:
         raise AttributeError(f"Property '{name}' of {class_name} object is not writable")
     try:
         accepted = native.setProperty(name, _convert(value, declared))
@@ -45,19 +46,19 @@ def write(native: QtCore.QObject, name: str, value: Any, class_name: str) -> Non
         accepted = False
     if not accepted:
         raise AttributeError(
-            f"Property '{name}' of type '{declared.typeName()}' does not accept an object of type "
+            f"Property '{name}' of type '{declared.type_name}' does not accept an object of type "
             f"{type(value).__name__} ({value!r})"
         )
     if name == "toolTip":
         word_wrap_tool_tip(native)
 
 
-def _convert(value: Any, declared: QtCore.QMetaProperty) -> Any:
+def _convert(value: Any, declared: qtclasses.Property) -> Any:
     """The value as PythonQt would put it into the QVariant of the property."""
-    kind = declared.typeName()
+    kind = declared.type_name
     if kind == "QString":
         return value if isinstance(value, str) else str(value)
-    if declared.isEnumType():
+    if declared.is_enum:
         return value if isinstance(value, str) else int(getattr(value, "value", value))
     if kind in NUMBERS:
         number = getattr(value, "value", value)

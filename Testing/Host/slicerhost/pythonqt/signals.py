@@ -17,6 +17,8 @@ from typing import Any
 
 from PySide6 import QtCore
 
+from . import qtclasses
+
 # Signature on the desktop (Qt 5) -> signature in Qt 6.
 QT5_SIGNALS = {
     ("QButtonGroup", "buttonClicked(int)"): "idClicked(int)",
@@ -65,8 +67,11 @@ class Signal:
         from .wrapper import unwrap
 
         native = _native(self.__self__)
-        signature = first_signature(native, self.name)
-        getattr(native, self.name)[_types(signature)].emit(*map(unwrap, arguments))
+        signal = getattr(native, self.name)
+        signatures = [s for s in qtclasses.meta(type(native)).signals if _name(s) == self.name]
+        if len(signatures) > 1:
+            signal = signal[first_signature(native, self.name).split("(")[1].rstrip(")")]
+        signal.emit(*map(unwrap, arguments))
 
     __call__ = emit
 
@@ -90,23 +95,12 @@ def _native(owner: Any) -> QtCore.QObject:
     raise AttributeError(f"{owner!r} is not an object: its signals cannot be connected")
 
 
-def _signatures(meta: QtCore.QMetaObject) -> list[str]:
-    """Signatures of the signals of a class, base classes first."""
-    methods = (meta.method(index) for index in range(meta.methodCount()))
-    return [
-        bytes(method.methodSignature()).decode()
-        for method in methods
-        if method.methodType() == QtCore.QMetaMethod.MethodType.Signal
-    ]
-
-
 @functools.cache
 def signal_names(native_class: type) -> frozenset[str]:
     """Names of the signals of a PySide6 class; empty for a value class."""
-    meta = getattr(native_class, "staticMetaObject", None)
-    names = {signature.split("(")[0] for signature in _signatures(meta)} if meta else set()
+    names = {_name(signature) for signature in qtclasses.meta(native_class).signals}
     renamed = {
-        signature.split("(")[0]
+        _name(signature)
         for (owner, signature) in QT5_SIGNALS
         if owner in {base.__name__ for base in native_class.__mro__}
     }
@@ -118,7 +112,7 @@ def first_signature(native: QtCore.QObject, name: str) -> str:
     for (owner, renamed), signature in QT5_FIRST.items():
         if renamed == name and native.inherits(owner):
             return signature
-    matches = [s for s in _signatures(native.metaObject()) if s.split("(")[0] == name]
+    matches = [s for s in qtclasses.meta(type(native)).signals if _name(s) == name]
     # PythonQt shows destroyed(QObject*), which is Qt's first, but hands over a dead object.
     return matches[0] if matches else f"{name}()"
 
@@ -131,7 +125,7 @@ def known_signature(native: QtCore.QObject, spelled: str) -> str | None:
     for (owner, renamed), current in QT5_SIGNALS.items():
         if renamed == signature and native.inherits(owner):
             return current
-    known = _signatures(native.metaObject())
+    known = qtclasses.meta(type(native)).signals
     for candidate in (signature, VTK_POINTER.sub("PyObject", signature)):
         if candidate in known:
             return candidate
@@ -142,7 +136,9 @@ def connect(native: QtCore.QObject, spelled: str, slot: Callable) -> bool:
     """Connect a Python callable; False, and a line on stderr, where there is no such signal."""
     signature = known_signature(native, spelled)
     if signature is None:
-        kind = native.metaObject().className()
+        from .wrapper import class_of
+
+        kind = class_of(type(native)).__name__
         sys.stderr.write(f"QObject::connect() signal '{spelled}' does not exist on {kind}\n")
         return False
     target = receiver(slot)
@@ -198,5 +194,5 @@ def accepted_arguments(slot: Callable) -> int | None:
     return function.__code__.co_argcount - is_method
 
 
-def _types(signature: str) -> str:
-    return signature[signature.index("(") + 1 : -1]
+def _name(signature: str) -> str:
+    return signature.split("(")[0]
