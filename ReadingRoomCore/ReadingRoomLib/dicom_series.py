@@ -506,11 +506,11 @@ def _frames(name: str, slices: Sequence[_Slice]) -> sitk.Image:
 
 
 def _same_pixels(name: str, first: _Slice, second: _Slice) -> bool:
-    pictures = [
-        sitk.GetArrayViewFromImage(_read_file(name, one))[one.frame or 0]
-        for one in (first, second)
-    ]
-    return np.array_equal(*pictures)
+    images = [_read_file(name, one) for one in (first, second)]
+    frames = [one.frame or 0 for one in (first, second)]
+    return np.array_equal(
+        *(sitk.GetArrayViewFromImage(image)[k] for image, k in zip(images, frames, strict=True))
+    )
 
 
 def _read_file(name: str, one: _Slice) -> sitk.Image:

@@ -177,8 +177,9 @@ def _offset_to_hounsfield(
 def looks_like_hounsfield(values: np.ndarray) -> bool:
     """Return whether the values of a CT's voxels are plausible as Hounsfield units.
 
-    Plausible is: air and soft tissue, or, in a CT cropped within the body, fat and soft tissue;
-    and next to nothing that is lighter than vacuum but for one padding value.
+    Plausible is: air and soft tissue, or, in a CT cropped within the body, fat and soft tissue
+    without a pile of voxels at the lowest value, as windowing leaves it; and next to nothing
+    that is lighter than vacuum but for one padding value.
 
     Parameters
     ----------
@@ -191,10 +192,11 @@ def looks_like_hounsfield(values: np.ndarray) -> bool:
         if too_light.size - counts.max() > 0.05 * values.size:
             return False
     air = np.mean(values < -200)
-    fat = np.mean((values >= -150) & (values < -30))
-    soft_tissue = np.mean((values >= -30) & (values <= 150))
+    fat = np.mean((values >= -140) & (values <= -60))
+    soft_tissue = np.mean((values > -60) & (values <= 150))
+    windowed = np.mean(values == values.min()) >= 0.01
     with_air = air >= 0.001 and fat + soft_tissue >= 0.005
-    within_body = fat >= 0.01 and soft_tissue >= 0.05
+    within_body = fat >= 0.01 and soft_tissue >= 0.05 and not windowed
     only_air = air >= 0.999  # said in a sentence of its own, see _check_body
     return bool(with_air or within_body or only_air)
 

@@ -66,9 +66,7 @@ class _Data:
 
 def file_format(path: Path) -> str | None:
     """Return NIfTI, NRRD, MetaImage or DICOM by what the file contains; None for anything else."""
-    start = _first_bytes(path)
-    if start[:2] == b"\x1f\x8b":
-        start = _decompress_start(start)
+    start, _ = _start(path)
     if start[128:132] == b"DICM" or start[:2] in (b"\x08\x00", b"\x02\x00"):
         return "DICOM"  # the latter two: files without preamble begin with group 8 or 2
     if start[:4] == b"NRRD":
@@ -95,6 +93,7 @@ def read_volume_file(path: Path) -> RawVolume:
             f"{name} is not an image that can be read here: "
             "choose a DICOM folder, or a NIfTI, NRRD or MetaImage file."
         )
+    data = _data_of(path, kind)  # before ITK follows a header to files elsewhere
     with plain_paths([path]) as [plain_path], quiet():
         reader = sitk.ImageFileReader()
         reader.SetImageIO(_ITK_READERS[kind])
@@ -104,7 +103,9 @@ def read_volume_file(path: Path) -> RawVolume:
         except RuntimeError as error:
             raise _unreadable(name, kind, error) from error
         _check_header(name, reader)
-        _check_data(name, _data_of(path, kind, reader), _data_bytes(reader))
+        if kind == "NIfTI" and not data.compressed:
+            data.offset = int(float(reader.GetMetaData("vox_offset")))
+        _check_data(name, data, _data_bytes(reader))
         _keep_three_dimensions(reader)
         try:
             image = reader.Execute()
@@ -166,11 +167,15 @@ def _first_bytes(path: Path, count: int = 4096) -> bytes:
         ) from error
 
 
-def _decompress_start(start: bytes) -> bytes:
+def _start(path: Path) -> tuple[bytes, bool]:
+    """Return how the content of a file begins, and whether the file is compressed as a whole."""
+    start = _first_bytes(path)
+    if start[:2] != b"\x1f\x8b":
+        return start, False
     try:
-        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(start, 4096)
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(start, 4096), True
     except zlib.error:
-        return b""
+        return b"", True
 
 
 def _unreadable(name: str, kind: str, error: RuntimeError) -> BadInput:
@@ -179,6 +184,10 @@ def _unreadable(name: str, kind: str, error: RuntimeError) -> BadInput:
             f"{name} has axes that are not at right angles to each other: "
             "save it again resampled to a regular grid."
         )
+    return _damaged(name, kind)
+
+
+def _damaged(name: str, kind: str) -> BadInput:
     return BadInput(f"{name} is a damaged {kind} file: copy or export it again.")
 
 
@@ -222,9 +231,9 @@ def _keep_three_dimensions(reader: sitk.ImageFileReader) -> None:
         reader.SetExtractSize([*size[:3], *[0] * (len(size) - 3)])
 
 
-def _data_of(path: Path, kind: str, reader: sitk.ImageFileReader) -> _Data:
+def _data_of(path: Path, kind: str) -> _Data:
     if kind == "NIfTI":
-        return _nifti_data(path, reader)
+        return _nifti_data(path)
     with open(path, "rb") as file:
         head = file.read(_HEADER_BYTES)
     if kind == "NRRD":
@@ -232,17 +241,18 @@ def _data_of(path: Path, kind: str, reader: sitk.ImageFileReader) -> _Data:
     return _meta_data(path, head)
 
 
-def _nifti_data(path: Path, reader: sitk.ImageFileReader) -> _Data:
-    start = _first_bytes(path)
-    if start[:2] == b"\x1f\x8b":
-        return _Data(path, 0, compressed=True)
-    if start[344:347] == b"ni1" or start[4:7] == b"ni2":
+def _nifti_data(path: Path) -> _Data:
+    start, compressed = _start(path)
+    if start[4:7] in (b"n+2", b"ni2"):
+        raise BadInput(
+            f"{path.name} is a NIfTI-2 file, which cannot be read here: save it as NIfTI-1."
+        )
+    if start[344:347] == b"ni1":
         raise BadInput(
             f"{path.name} is one half of a pair of files (.hdr and .img): "
             "save the image as one file (.nii.gz)."
         )
-    offset = float(reader.GetMetaData("vox_offset")) if reader.HasMetaDataKey("vox_offset") else 352
-    return _Data(path, int(offset), compressed=False)
+    return _Data(path, 0, compressed)
 
 
 def _nrrd_fields(head: bytes) -> tuple[dict[str, str], int]:
@@ -259,10 +269,12 @@ def _nrrd_fields(head: bytes) -> tuple[dict[str, str], int]:
 
 def _nrrd_data(path: Path, head: bytes) -> _Data:
     fields, data_begin = _nrrd_fields(head)
-    encoding = fields.get("encoding", "").lower()
+    if "encoding" not in fields:
+        raise _damaged(path.name, "NRRD")
+    encoding = fields["encoding"].lower()
     if encoding not in ("raw", "gzip", "gz"):
         raise BadInput(
-            f"{path.name} stores its voxels in a way that is not supported ({encoding or 'none'}): "
+            f"{path.name} stores its voxels in a way that is not supported ({encoding}): "
             "save it again with gzip compression, or without compression."
         )
     data_file = fields.get("data file", fields.get("datafile"))
