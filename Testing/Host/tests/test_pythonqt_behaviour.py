@@ -6,10 +6,12 @@ question is put again here and must be answered alike, in type and in text.
 """
 
 import re
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+
 from slicerhost import pythonqt
 
 pythonqt.install()
@@ -98,20 +100,20 @@ def start_timer():
 
 def finished(code="print(1)"):
     process = qt.QProcess()
-    process.start("python3", ["-c", code])
+    process.start(sys.executable, ["-c", code])
     process.waitForFinished(5000)
     return process
 
 
 def finishes():
     process = qt.QProcess()
-    process.start("python3", ["-c", "print(1)"])
+    process.start(sys.executable, ["-c", "print(1)"])
     return process.waitForFinished(5000)
 
 
 def starts():
     process = qt.QProcess()
-    answer = process.start("python3", ["-c", "print(1)"])
+    answer = process.start(sys.executable, ["-c", "print(1)"])
     process.waitForFinished(5000)
     return answer
 
@@ -202,14 +204,14 @@ QUESTIONS = {
     "process.waitForFinished(5000)": finishes,
     "process.readAllStandardOutput()": lambda: finished().readAllStandardOutput(),
     "process.readAllStandardOutput().data()": lambda: (
-        finished(
-            "import sys; sys.stdout.buffer.write(bytes([0xc3, 0xa9, 10]))"
-        ).readAllStandardOutput().data()
+        finished("import sys; sys.stdout.buffer.write(bytes([0xc3, 0xa9, 10]))")
+        .readAllStandardOutput()
+        .data()
     ),
     "process.exitCode()": lambda: finished().exitCode(),
     "process.finished.connect(f)": lambda: qt.QProcess().finished.connect(print),
-    "process.connect('finished(int,QProcess::ExitStatus)', f)": lambda: (
-        qt.QProcess().connect("finished(int,QProcess::ExitStatus)", print)
+    "process.connect('finished(int,QProcess::ExitStatus)', f)": lambda: qt.QProcess().connect(
+        "finished(int,QProcess::ExitStatus)", print
     ),
     "process.processId()": lambda: qt.QProcess().processId(),
     "qt.QProcess.NotRunning": lambda: qt.QProcess.NotRunning,

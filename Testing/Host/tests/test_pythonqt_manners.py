@@ -5,9 +5,11 @@ The reference is PythonQt's own source: order of look-up, messages, what a slot 
 """
 
 import gc
+import sys
 import weakref
 
 import pytest
+
 from slicerhost import pythonqt
 
 pythonqt.install()
@@ -22,8 +24,6 @@ def widget():
 
 
 def test_install_twice_keeps_the_modules():
-    import sys
-
     before = sys.modules["qt"]
     pythonqt.install()
     assert sys.modules["qt"] is before
@@ -195,7 +195,9 @@ def test_unknown_signal_is_reported(capsys):
     assert "signal 'toggle(bool)' does not exist on QCheckBox" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("signature", ["currentIndexChanged(QString)", "currentTextChanged(QString)"])
+@pytest.mark.parametrize(
+    "signature", ["currentIndexChanged(QString)", "currentTextChanged(QString)"]
+)
 def test_qt5_spelling_of_a_signal_still_works(signature):
     combo, received = qt.QComboBox(), []
     combo.addItems(["a", "b"])
@@ -207,14 +209,12 @@ def test_qt5_spelling_of_a_signal_still_works(signature):
 def test_first_overload_of_finished_carries_the_exit_code_alone():
     process, received = qt.QProcess(), []
     process.finished.connect(lambda *args: received.append(args))
-    process.start("python3", ["-c", "raise SystemExit(3)"])
+    process.start(sys.executable, ["-c", "raise SystemExit(3)"])
     assert process.waitForFinished(10000)
     assert received == [(3,)]
 
 
 def test_error_in_a_slot_is_shown_and_does_not_stop_the_others(monkeypatch):
-    import sys
-
     shown, spin, received = [], qt.QSpinBox(), []
     monkeypatch.setattr(sys, "excepthook", lambda kind, value, trace: shown.append(value))
     spin.valueChanged.connect(lambda value: 1 / 0)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from slicerhost import pythonqt
 from slicerhost.pythonqt import record, surface, wrapper
 
@@ -67,8 +68,11 @@ def test_surface_is_that_of_the_recording():
 def test_behaviour_lines_are_those_of_the_recording():
     lines = (RECORDING / "behaviour.txt").read_text("utf-8").splitlines()
     committed = (DATA / "behaviour_pythonqt.txt").read_text("utf-8").splitlines()
-    about_qt = [line for line in lines if line.split(" -> ")[0] in {
-        question.split(" -> ")[0] for question in committed}]
+    about_qt = [
+        line
+        for line in lines
+        if line.split(" -> ")[0] in {question.split(" -> ")[0] for question in committed}
+    ]
     assert committed == about_qt
 
 

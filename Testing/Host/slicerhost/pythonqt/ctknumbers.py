@@ -8,7 +8,7 @@ import enum
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal, Slot
 
-from .natives import StoredProperty, forwarded, quiet, row_layout, split_arguments
+from .natives import StoredProperty, fill_width, forwarded, quiet, row_layout, split_arguments
 
 HORIZONTAL = QtCore.Qt.Orientation.Horizontal
 POSITIONS = 10_000  # steps of the integer slider underneath a double slider
@@ -111,8 +111,7 @@ class DoubleSlider(QtWidgets.QWidget):
         self.slider = QtWidgets.QSlider(QtCore.Qt.Orientation(*values) if values else HORIZONTAL)
         self.slider.setRange(0, POSITIONS)
         row_layout(self, self.slider)
-        expanding, fixed = QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed
-        self.setSizePolicy(expanding, fixed)
+        fill_width(self)
         self.slider.valueChanged.connect(self._handle_moved)
         self.slider.sliderPressed.connect(self.sliderPressed)
         self.slider.sliderReleased.connect(self._handle_released)
@@ -205,8 +204,7 @@ class SliderWidget(QtWidgets.QWidget):
         self.box = QtWidgets.QDoubleSpinBox(self)
         self.box.setMaximum(99.99)
         row_layout(self, self.slider, self.box)
-        expanding, fixed = QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed
-        self.setSizePolicy(expanding, fixed)
+        fill_width(self)
         self.slider.valueChanged.connect(self.box.setValue)
         self.slider.sliderMoved.connect(self._moved)
         self.box.valueChanged.connect(self._typed)
@@ -301,8 +299,7 @@ class DoubleRangeSlider(QtWidgets.QWidget):
         self._limits = (0.0, 99.0)
         self._values = (0.0, 99.0)
         self._dragged: int | None = None
-        expanding, fixed = QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed
-        self.setSizePolicy(expanding, fixed)
+        fill_width(self)
 
     def sizeHint(self):
         return QtCore.QSize(84, 22)
@@ -426,8 +423,7 @@ class RangeWidget(QtWidgets.QWidget):
             box.setRange(*self.slider._limits)
         self.high.setValue(self.slider._values[1])
         row_layout(self, self.low, self.slider, self.high)
-        expanding, fixed = QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed
-        self.setSizePolicy(expanding, fixed)
+        fill_width(self)
         self.low.valueChanged.connect(self.slider.setMinimumValue)
         self.high.valueChanged.connect(self.slider.setMaximumValue)
         self.slider.minimumValueChanged.connect(self.minimumValueChanged)

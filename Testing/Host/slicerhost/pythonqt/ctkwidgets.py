@@ -11,7 +11,7 @@ from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal, Slot
 
 from . import ctknumbers, signals
-from .natives import StoredProperty, row_layout, split_arguments
+from .natives import StoredProperty, fill_width, row_layout, split_arguments
 
 EXPANDING = QtWidgets.QSizePolicy.Policy.Expanding
 FIXED = QtWidgets.QSizePolicy.Policy.Fixed
@@ -124,8 +124,9 @@ class CollapsibleButton(QtWidgets.QAbstractButton):
         left = top = (header.height() - size) // 2
         option.rect = QtCore.QRect(left, top, size, size)
         element = QtWidgets.QStyle.PrimitiveElement
-        arrow = element.PE_IndicatorArrowDown if self.isChecked() else (
-            element.PE_IndicatorArrowRight)
+        arrow = (
+            element.PE_IndicatorArrowDown if self.isChecked() else (element.PE_IndicatorArrowRight)
+        )
         painter.drawPrimitive(arrow, option)
 
     collapsed = Property(
@@ -392,7 +393,7 @@ class PathLineEdit(QtWidgets.QWidget):
         self.button.setText("...")
         self.button.setSizePolicy(FIXED, QtWidgets.QSizePolicy.Policy.Ignored)
         row_layout(self, self.box, self.button).setSpacing(0)
-        self.setSizePolicy(EXPANDING, FIXED)
+        fill_width(self)
         self.box.editTextChanged.connect(self._text_changed)
         self.button.clicked.connect(self.browse)
 
@@ -416,10 +417,12 @@ class PathLineEdit(QtWidgets.QWidget):
             path = dialog.getExistingDirectory(self, "Select a directory...", self._path)
         elif self.filters & self.Filters.Writable:
             path = dialog.getSaveFileName(
-                self, "Save file...", self._path, ";;".join(self.nameFilters))[0]
+                self, "Save file...", self._path, ";;".join(self.nameFilters)
+            )[0]
         else:
             path = dialog.getOpenFileName(
-                self, "Open a file...", self._path, ";;".join(self.nameFilters))[0]
+                self, "Open a file...", self._path, ";;".join(self.nameFilters)
+            )[0]
         if path:
             self.setCurrentPath(path)
             self.addCurrentPathToHistory()
@@ -458,9 +461,7 @@ class PathLineEdit(QtWidgets.QWidget):
     nameFilters = StoredProperty("QStringList", [])
     options = StoredProperty(int, 0)
     label = StoredProperty(str, "")
-    settingKey = StoredProperty(
-        str, "", lambda self, _key: self.retrieveHistory()
-    )
+    settingKey = StoredProperty(str, "", lambda self, _key: self.retrieveHistory())
     minimumContentsLength = StoredProperty(int, 0)
     sizeAdjustPolicy = StoredProperty(int, 2)
     showBrowseButton = Property(
@@ -490,7 +491,7 @@ class DirectoryButton(QtWidgets.QWidget):
         self.button.setSizePolicy(EXPANDING, FIXED)
         self.button.clicked.connect(self.browse)
         row_layout(self, self.button)
-        self.setSizePolicy(EXPANDING, FIXED)
+        fill_width(self)
         self._show()
 
     def _show(self, *_unused) -> None:
@@ -633,11 +634,13 @@ class DynamicSpacer(QtWidgets.QWidget):
 
     active = StoredProperty(bool, False, lambda self, _on: self._apply())
     activeSizePolicy = StoredProperty(
-        QtWidgets.QSizePolicy, QtWidgets.QSizePolicy(PREFERRED, PREFERRED),
+        QtWidgets.QSizePolicy,
+        QtWidgets.QSizePolicy(PREFERRED, PREFERRED),
         lambda self, _policy: self._apply(),
     )
     inactiveSizePolicy = StoredProperty(
-        QtWidgets.QSizePolicy, QtWidgets.QSizePolicy(PREFERRED, PREFERRED),
+        QtWidgets.QSizePolicy,
+        QtWidgets.QSizePolicy(PREFERRED, PREFERRED),
         lambda self, _policy: self._apply(),
     )
 
@@ -710,8 +713,11 @@ class SettingsPanel(QtWidgets.QWidget):
         store, entry = self._store_of(key), self._registered[key]
         if store is not None and store.contains(key):
             # A file keeps text only: the type is that of the default.
-            value = store.value(key, type=type(entry.default)) if isinstance(
-                entry.default, (bool, int, float, str)) else store.value(key)
+            value = (
+                store.value(key, type=type(entry.default))
+                if isinstance(entry.default, (bool, int, float, str))
+                else store.value(key)
+            )
             entry.target.setProperty(entry.name, value)
             entry.previous = value
 

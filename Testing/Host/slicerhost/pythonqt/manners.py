@@ -142,5 +142,3 @@ def load(loader: Any, device: Any, parent: Any = None) -> Any:
     from . import ui
 
     return ui.load_ui_text(bytes(native_of(device).readAll().data()), unwrap(parent))
-
-

@@ -55,6 +55,12 @@ def row_layout(widget: QtWidgets.QWidget, *parts: QtWidgets.QWidget) -> QtWidget
     return layout
 
 
+def fill_width(widget: QtWidgets.QWidget) -> None:
+    """Let the widget take the width it gets, at its own height."""
+    policy = QtWidgets.QSizePolicy.Policy
+    widget.setSizePolicy(policy.Expanding, policy.Fixed)
+
+
 @contextmanager
 def quiet(*parts: QtCore.QObject):
     """Set parts of a widget without hearing their signals."""

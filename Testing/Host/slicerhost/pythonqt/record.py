@@ -47,8 +47,7 @@ def recorded_classes(recording: dict) -> dict[str, dict]:
         name: entry
         for group in ("qt", "ctk", "slicer_widgets")
         for name, entry in recording[group].items()
-        if not name.startswith(OMITTED)
-        and (group != "qt" or qtclasses.find(name) is not None)
+        if not name.startswith(OMITTED) and (group != "qt" or qtclasses.find(name) is not None)
     }
     classes["Qt"] = {"static": recording["Qt.Qt"]}
     return classes
@@ -143,8 +142,9 @@ def extract(recording: dict) -> dict:
 
 def main(folder: str) -> None:
     surface = extract(read_recording(Path(folder)))
-    lines = (f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in
-             surface.pop("classes").items())
+    lines = (
+        f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in surface.pop("classes").items()
+    )
     head = "".join(f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in surface.items())
     text = ",\n".join(lines)
     SURFACE.write_text(f'{{{head}"classes": {{\n{text}\n}}}}\n', "utf-8")

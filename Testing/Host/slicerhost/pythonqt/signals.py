@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signals as PythonQt shows them: ``connect`` answers True or False, slots may take fewer arguments.
+"""Signals as PythonQt shows them: ``connect`` answers True or False, slots may take less.
 
 Connections are made on the signature that Qt's meta-object knows. Spellings of Qt 5 that Qt 6
 renamed are in ``QT5_SIGNALS``; a pointer to a VTK object is Python's object in PySide6.
@@ -98,13 +98,7 @@ def _native(owner: Any) -> QtCore.QObject:
 @functools.cache
 def signal_names(native_class: type) -> frozenset[str]:
     """Names of the signals of a PySide6 class; empty for a value class."""
-    names = {_name(signature) for signature in qtclasses.meta(native_class).signals}
-    renamed = {
-        _name(signature)
-        for (owner, signature) in QT5_SIGNALS
-        if owner in {base.__name__ for base in native_class.__mro__}
-    }
-    return frozenset(names | renamed)
+    return frozenset(_name(signature) for signature in qtclasses.meta(native_class).signals)
 
 
 def first_signature(native: QtCore.QObject, name: str) -> str:

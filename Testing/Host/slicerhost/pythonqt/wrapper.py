@@ -181,7 +181,8 @@ class PythonQtInstanceWrapper(metaclass=PythonQtClassWrapper):
         cls = type(self)
         if kwargs:
             raise ValueError(f"Called {cls.__name__} with keyword arguments")
-        _attach(self, calls.call(cls._recorded.name, cls._native_class, [unwrap(arg) for arg in args]))
+        arguments = [unwrap(argument) for argument in args]
+        _attach(self, calls.call(cls._recorded.name, cls._native_class, arguments))
 
     def __getattr__(self, name: str) -> Any:
         if name == "_pythonqt_native":
@@ -245,7 +246,8 @@ class PythonQtInstanceWrapper(metaclass=PythonQtClassWrapper):
 
     def inherits(self, name: str) -> bool:
         """Whether the C++ class is, or derives from, the named one."""
-        return name in {cls._recorded.name for cls in type(self).__mro__ if hasattr(cls, "_recorded")}
+        classes = (cls for cls in type(self).__mro__ if isinstance(cls, PythonQtClassWrapper))
+        return name in {cls._recorded.name for cls in classes}
 
     def help(self) -> None:
         """Print what the class has."""
@@ -339,7 +341,8 @@ def make_class(name: str, native: type) -> PythonQtClassWrapper:
     """
     if native not in _class_of_native:
         base = _nearest_class(native.__mro__[1:])
-        namespace = {"_native_class": native, "_recorded": surface.find(name), "__module__": "PythonQt"}
+        namespace = {"_native_class": native, "_recorded": surface.find(name)}
+        namespace["__module__"] = "PythonQt"
         for dunder in (f"__{operator}__" for operator in OPERATORS):
             if getattr(native, dunder, None) is not getattr(object, dunder, None):
                 namespace[dunder] = _operator(dunder)
