@@ -7,21 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import qt
-import vtk
-from MuscleSegLib.structures import labels_of
-from ReadingRoomSlicerLib import (
-    dependencies,
-    jobs,
-    panel,
-    samples,
-    segmentations,
-    settings,
-    tables,
-    views,
-    volumes,
-)
-
 import slicer
+import vtk
 from slicer import (
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
@@ -38,6 +25,19 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+
+from MuscleSegLib.structures import labels_of
+from ReadingRoomSlicerLib import (
+    dependencies,
+    jobs,
+    panel,
+    samples,
+    segmentations,
+    settings,
+    tables,
+    views,
+    volumes,
+)
 
 #
 # MuscleSeg
@@ -402,7 +402,7 @@ def resultRows(columns, segmentationNode) -> list:
             columns["Structure"][index],
             round(columns["Volume (mL)"][index], 1),
             round(columns["Mean HU"][index]),
-            round(columns["Uncertainty"][index], 2),
+            f"{columns['Uncertainty'][index]:.2f}",
             _("check") if reason else "",
         ]
         toolTip = _("Check: {reason}").format(reason=reason) if reason else ""

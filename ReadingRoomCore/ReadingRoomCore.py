@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import ctk
 import qt
-
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate

@@ -11,10 +11,10 @@ import os
 import shutil
 
 import qt
-from ReadingRoomLib import processes, protocol
-
 import slicer
 from slicer.i18n import tr as _
+
+from ReadingRoomLib import processes, protocol
 
 from . import settings
 

@@ -9,12 +9,12 @@ the disclaimer. Who knows one module knows all.
 import os
 
 import qt
+import slicer
+from slicer.i18n import tr as _
+
 from ReadingRoomLib import models
 from ReadingRoomLib.errors import ReadingRoomError
 from ReadingRoomLib.progress import RemainingTime, format_duration
-
-import slicer
-from slicer.i18n import tr as _
 
 CHECK_BACKGROUND = (255, 214, 150)
 CHECK_TEXT = (120, 50, 0)
@@ -61,6 +61,7 @@ class ReadingRoomPanel:
         layout = moduleWidget.layout()
         for part in (parts.runWidget, parts.resultCollapsibleButton, parts.disclaimerLabel):
             layout.addWidget(part)
+        layout.addStretch(1)
         shared.deleteLater()
 
     def _alignLabels(self, moduleWidget) -> None:
@@ -231,7 +232,7 @@ class ReadingRoomPanel:
             item.setData(qt.Qt.DisplayRole, value)
             item.setData(qt.Qt.UserRole, row.key)
             item.setToolTip(row.toolTip)
-            if isinstance(value, (int, float)):
+            if 0 < column < len(row.values) - 1:
                 item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             if row.check:
                 item.setBackground(qt.QBrush(qt.QColor(*CHECK_BACKGROUND)))

@@ -5,10 +5,10 @@ import os
 from dataclasses import dataclass
 
 import qt
-from ReadingRoomLib import models
-
 import slicer
 from slicer.i18n import tr as _
+
+from ReadingRoomLib import models, sampledata
 
 from . import jobs, settings
 
@@ -36,7 +36,7 @@ EXAMPLE_CT = Sample(
     "CTPelvisExample.nii.gz",
     "import sys; from pathlib import Path; from ReadingRoomLib.sampledata import fetch_example_ct;"
     "print(fetch_example_ct(Path(sys.argv[1])))",
-    None,
+    sampledata.EXAMPLE_CT.sha256,
     "https://pypi.org/project/totalsegmentator/2.18.0/",
 )
 

@@ -5,7 +5,6 @@ import enum
 import os
 
 import qt
-
 from slicer.i18n import tr as _
 
 MODEL_FOLDER = "ReadingRoom/ModelFolder"

@@ -5,8 +5,6 @@ import csv
 
 import vtk
 
-import slicer
-
 
 def setColumns(tableNode, columns: dict) -> None:
     """Replace the content of a table node.
@@ -44,11 +42,9 @@ def readRows(path: str) -> list:
 
 
 def writeTable(tableNode, path: str) -> None:
-    """Write a CSV file without changing how and where the node itself is stored.
-
-    :raises RuntimeError: when it cannot be written.
-    """
-    storageNode = slicer.vtkMRMLTableStorageNode()
-    storageNode.SetFileName(path)
-    if not storageNode.WriteData(tableNode):
-        raise RuntimeError(f"The table could not be written to {path}.")
+    """Write a CSV file without changing how and where the node itself is stored."""
+    content = columns(tableNode)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(content)
+        writer.writerows(zip(*content.values(), strict=True))

@@ -8,9 +8,8 @@ the image lies, whatever kind of transform it is.
 
 import os
 
-import vtk
-
 import slicer
+import vtk
 
 UNCERTAINTY_TABLE = "Uncertainty"
 

@@ -7,8 +7,9 @@ import sys
 from itertools import combinations
 from pathlib import Path
 
-import MuscleSegLib
 import pytest
+
+import MuscleSegLib
 from MuscleSegLib.structures import (
     LEFT_OFFSET,
     STRUCTURES,
