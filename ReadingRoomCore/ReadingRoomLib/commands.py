@@ -205,9 +205,7 @@ class CommandLine(typer.Typer):
         finally:
             _CHANNEL.reset(token)
 
-    def _report(
-        self, error: BaseException, arguments: list[str], channel: Channel | None
-    ) -> int:
+    def _report(self, error: BaseException, arguments: list[str], channel: Channel | None) -> int:
         """Tell the user, or the program, what went wrong; return the exit code."""
         if _is_usage_error(error):
             if channel is None:

@@ -40,9 +40,7 @@ def kill_process_tree(pid: int, grace: float = 3.0) -> None:
     """
     if sys.platform == "win32":
         # taskkill follows the tree itself, including what is started meanwhile.
-        subprocess.run(
-            ["taskkill", "/T", "/F", "/PID", str(pid)], capture_output=True, check=False
-        )
+        subprocess.run(["taskkill", "/T", "/F", "/PID", str(pid)], capture_output=True, check=False)
         return
     family = [pid, *descendants(pid)]
     if grace > 0:

@@ -68,33 +68,43 @@ def result_folder(output: str | os.PathLike, overwrite: bool = False) -> Iterato
     output = Path(output).resolve()
     _check_replaceable(output, overwrite)
     temporary = _temporary_path(output, _UNFINISHED)
+    replaced = _temporary_path(output, _REPLACED)
     try:
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(output.parent)
-            _remove(temporary)
-            temporary.mkdir()
-            yield temporary
-            _flush_to_disk(temporary)
-            _check_replaceable(output, overwrite)  # another run may have been faster
-            _put_in_place(temporary, output)
-        except ReadingRoomError:
-            raise
-        except Exception as error:
-            failure = _output_failure_of(error, [output, temporary])
-            if failure is None:
-                raise
+        output.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(output.parent)
+        _tidy_up(output, temporary, replaced)
+        temporary.mkdir()
+        yield temporary
+        _flush_to_disk(temporary)
+        _check_replaceable(output, overwrite)  # another run may have been faster
+        # No file system can exchange two folders by name alone, so the old one steps aside.
+        if output.exists():
+            output.rename(replaced)
+        temporary.rename(output)
+        _tidy_up(output, temporary, replaced)
+    except BaseException as error:  # also when cancelled, at any of the lines above
+        failure = _output_failure_of(error, [output, temporary])  # while the disk is still full
+        _tidy_up(output, temporary, replaced)
+        if failure is not None:
             raise failure from error
-    except BaseException:
-        _remove(temporary)
         raise
 
 
-def _output_failure_of(error: Exception, folders: list[Path]) -> OutputFailed | None:
+def _tidy_up(output: Path, temporary: Path, replaced: Path) -> None:
+    """Leave nothing but ``output``: the new result if it got there, otherwise the old one."""
+    if replaced.exists() and not output.exists():
+        replaced.rename(output)
+    _remove(replaced)
+    _remove(temporary)
+
+
+def _output_failure_of(error: BaseException, folders: list[Path]) -> OutputFailed | None:
     """Return the :class:`OutputFailed` that ``error`` means, None when it is something else.
 
     ITK says only that writing failed, not why, so the disk is asked whether it is full.
     """
+    if isinstance(error, ReadingRoomError) or not isinstance(error, Exception):
+        return None
     if isinstance(error, OSError):
         return output_failure(error, folders)
     with contextlib.suppress(OSError):
@@ -137,23 +147,6 @@ def _is_result(folder: Path) -> bool:
         return "schema" in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
         return False
-
-
-def _put_in_place(temporary: Path, output: Path) -> None:
-    if not output.exists():
-        temporary.rename(output)
-        return
-    # No file system can exchange two folders by their names alone, so the old one steps aside.
-    replaced = _temporary_path(output, _REPLACED)
-    _remove(replaced)
-    output.rename(replaced)
-    try:
-        temporary.rename(output)
-    except BaseException:
-        if not output.exists():
-            replaced.rename(output)
-        raise
-    _remove(replaced)
 
 
 def _temporary_path(output: Path, kind: str) -> Path:
@@ -262,4 +255,3 @@ def file_sha256(path: str | os.PathLike) -> str:
         raise BadInput(f"{path} cannot be found: check its name.") from error
     except OSError as error:
         raise BadInput(f"{path} cannot be read: check its permissions.") from error
-

@@ -447,20 +447,22 @@ def test_a_run_leaves_the_folder_of_another_that_is_running_alone(toy, scan, tmp
     assert read_result(tmp_path / "out")
 
 
-@pytest.mark.parametrize("means", [signal.SIGTERM, signal.SIGKILL])
-def test_at_whatever_moment_it_ends_the_folder_is_the_old_result_or_the_new(
+@pytest.mark.parametrize("means", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_at_whatever_moment_of_the_end_it_is_stopped_the_folder_is_the_old_result_or_the_new(
     toy, scan, tmp_path, means
 ):
     arguments = ["work", scan, "-o", tmp_path / "out", "--overwrite", "--progress", "json"]
-    began = time.monotonic()
     assert toy.run(*arguments).exit_code == 0
-    duration = time.monotonic() - began
     moments = random.Random(1)
-    for _ in range(8):
+    for _ in range(10):
         process = toy.start(*arguments)
-        time.sleep(moments.uniform(0.5, 1.1) * duration)
+        while '"stage": "child"' not in process.stdout.readline():
+            pass  # from here on the result is put in its place, within a few milliseconds
+        time.sleep(moments.uniform(0, 0.01))
         process.send_signal(means)
         process.communicate(timeout=20)
+        if means != signal.SIGKILL:
+            assert names_in(tmp_path) == {"out", scan.parent.name}
         if (tmp_path / "out").exists():
             read_result(tmp_path / "out")
     assert toy.run("work", scan, "-o", tmp_path / "other", "--progress", "json").exit_code == 0

@@ -171,17 +171,20 @@ def test_a_replaced_result_that_was_not_removed_in_time_is_removed(tmp_path, end
     assert names_in(tmp_path) == ["out"]
 
 
-def test_a_replacement_that_cannot_be_named_gives_the_old_one_back(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+def test_a_replacement_that_fails_between_its_two_steps_gives_the_old_one_back(
+    tmp_path, monkeypatch, error
+):
     write_result(tmp_path / "out", "old")
     rename = Path.rename
 
-    def refuse_unfinished(path, target):
+    def fail_after_the_first_step(path, target):
         if "unfinished" in path.name:
-            raise OSError(5, "Input/output error", str(path))
+            raise error
         return rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", refuse_unfinished)
-    with pytest.raises(OSError, match="Input/output error"):
+    monkeypatch.setattr(Path, "rename", fail_after_the_first_step)
+    with pytest.raises(type(error)):
         write_result(tmp_path / "out", "new", overwrite=True)
     assert (tmp_path / "out/labels.nrrd").read_text() == "old"
     assert names_in(tmp_path) == ["out"]
