@@ -233,14 +233,14 @@ def _group(files: Sequence[Path], modality: str) -> tuple[dict[str | None, _Seri
             damaged += has_preamble and not _is_directory_file(path)
             continue
         series = groups[header.get("SeriesInstanceUID")]
-        number = header.get("SeriesNumber")
-        series.number = "" if number is None else str(number)
-        kind = _other_kind(header, modality)
-        if kind is None:
-            try:
+        try:
+            number = header.get("SeriesNumber")
+            series.number = "" if number is None else str(number)
+            kind = _other_kind(header, modality)
+            if kind is None:
                 series.slices += _slices(path, header)
-            except (AttributeError, IndexError, TypeError, ValueError):
-                kind = f"{modality} images without position or pixel size"
+        except Exception:  # pydicom converts values when asked for them; see _header
+            kind = "images without valid position and pixel size"
         if kind is not None:
             series.others[kind] += 1
     return dict(groups), damaged
@@ -291,16 +291,24 @@ def _slice(
 ) -> _Slice:
     slope, intercept = values.get("RescaleSlope"), values.get("RescaleIntercept")
     directions = np.array((orientation or header).ImageOrientationPatient, float).reshape(2, 3)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    place = np.array((position or header).ImagePositionPatient, float).reshape(3)
     row_spacing, column_spacing = (float(value) for value in measures.PixelSpacing)
-    if min(row_spacing, column_spacing) <= 0:
-        raise ValueError("pixel spacing is not positive")
+    size = (int(header.Rows), int(header.Columns))
+    if (
+        not np.all(np.isfinite([*place, *directions.ravel(), row_spacing, column_spacing]))
+        or abs(directions[0] @ directions[1]) > _PARALLEL
+        or min(row_spacing, column_spacing) <= 0
+        or min(size) < 2
+    ):
+        raise ValueError("not a picture with a place")
     return _Slice(
         path=path,
         frame=frame,
-        position=np.array((position or header).ImagePositionPatient, float).reshape(3),
-        orientation=directions / np.linalg.norm(directions, axis=1, keepdims=True),
+        position=place,
+        orientation=directions,
         pixel_spacing=(row_spacing, column_spacing),
-        size=(int(header.Rows), int(header.Columns)),
+        size=size,
         thickness=float(measures.get("SliceThickness") or 0.0),
         rescale=None if slope is None or intercept is None else (float(slope), float(intercept)),
     )
@@ -313,17 +321,21 @@ def _volume(
     name: str, slices: list[_Slice], modality: str, warnings: list[str]
 ) -> RawVolume:
     _check_alike(name, slices)
-    slices = _without_duplicates(name, sorted(slices, key=lambda s: s.place), warnings)
-    if len(slices) < 2:
-        raise BadInput(f"{name} has only one slice: choose a series with many slices.")
     rows, columns = slices[0].size
     if len(slices) * rows * columns > MAX_VOXELS:
         raise BadInput(f"{name} is larger than can be handled: export a part of it.")
+    slices = _without_duplicates(name, sorted(slices, key=lambda s: s.place), warnings)
+    if len(slices) < 2:
+        raise BadInput(f"{name} has only one slice: choose a series with many slices.")
     places = np.array([s.place for s in slices])
     _check_in_line(name, slices, places)
     _check_complete(name, slices, places)
 
-    image = _stacked(slices, _pixels(name, slices))
+    pixels = _pixels(name, slices)
+    components = pixels.GetNumberOfComponentsPerPixel()
+    if pixels.GetSize() != (columns, rows, len(slices)) or components != 1:
+        raise BadInput(f"{name} has pixels that do not fit its header: export it again.")
+    image = _stacked(slices, pixels)
     regular = np.linspace(places[0], places[-1], len(places))
     spacing = (places[-1] - places[0]) / (len(places) - 1)
     out_of_place = float(np.abs(places - regular).max())

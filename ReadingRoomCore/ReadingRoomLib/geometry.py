@@ -216,18 +216,16 @@ def unshear(image: sitk.Image, fill: float = AIR_HU) -> sitk.Image:
     normal *= np.sign(normal.dot(direction[:, 2]))
     upright = np.column_stack([row, column, normal])
 
-    spacing = np.asarray(image.GetSpacing())
-    size = np.asarray(image.GetSize())
-    step = upright.T @ direction[:, 2] * spacing[2]  # from slice to slice along the new axes, mm
-    new_spacing = np.array([spacing[0], spacing[1], step[2]])
-    drift = step[:2] * (size[2] - 1) / spacing[:2]  # of the last slice, in pixels
-    first = np.floor(np.minimum(drift, 0.0) + 1e-6)
-    last = np.ceil(np.maximum(drift, 0.0) - 1e-6) + size[:2] - 1
-    new_size = [*(last - first + 1).astype(int).tolist(), int(size[2])]
-    origin = np.asarray(image.GetOrigin()) + upright[:, :2] @ (first * spacing[:2])
+    spacing = np.array(image.GetSpacing())
+    spacing[2] *= normal.dot(direction[:, 2])
+    origin = np.asarray(image.GetOrigin())
+    corners = (_corner_points(image) - origin) @ upright / spacing  # in voxels of the new grid
+    first = np.floor(corners.min(axis=0) + 1e-6)
+    last = np.ceil(corners.max(axis=0) - 1e-6)
     return sitk.Resample(
-        image, new_size, sitk.Transform(), sitk.sitkLinear, origin.tolist(),
-        new_spacing.tolist(), upright.ravel().tolist(), fill,
+        image, (last - first + 1).astype(int).tolist(), sitk.Transform(), sitk.sitkLinear,
+        (origin + upright @ (first * spacing)).tolist(), spacing.tolist(),
+        upright.ravel().tolist(), fill,
     )  # fmt: skip
 
 

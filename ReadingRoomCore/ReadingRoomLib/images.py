@@ -151,7 +151,7 @@ def _offset_to_hounsfield(
     if looks_like_hounsfield(values):
         if from_ct_scanner:
             warnings.append(
-                f"{name} does not say how its values relate to Hounsfield units; "
+                f"{name} has no valid calibration to Hounsfield units; "
                 "they look like Hounsfield units and are taken as such."
             )
         return 0
@@ -163,7 +163,7 @@ def _offset_to_hounsfield(
         and abs(float(np.median(air)) - AIR_HU) < _AIR_TOLERANCE_HU
     ):
         warnings.append(
-            f"{name} does not say how its values relate to Hounsfield units; the usual "
+            f"{name} has no valid calibration to Hounsfield units; the usual "
             f"{CT_OFFSET} was added, so densities may be off by some tens of units."
         )
         return CT_OFFSET
@@ -209,26 +209,34 @@ def _check_body(values: np.ndarray, name: str) -> None:
 def _lean(
     image: sitk.Image, name: str, modality: str, offset: int, warnings: list[str]
 ) -> sitk.Image:
-    """Return the volume as int16 (CT) or as it is, the few voxels without a value replaced.
+    """Return a CT as int16, anything else as it is or as float32, without NaN and infinity.
 
-    Rounding a CT to whole Hounsfield units is far below its noise. One plane is converted at a
-    time; a volume that needs nothing is not copied.
+    Rounding a CT to whole Hounsfield units is far below its noise. What is int16 already is not
+    copied, and of nothing else is more than one copy made at a time.
     """
-    is_float = image.GetPixelID() in (sitk.sitkFloat32, sitk.sitkFloat64)
     is_ct = modality == "CT"
-    if (image.GetPixelID() == sitk.sitkInt16 and not offset) or not (is_ct or is_float):
+    if image.GetPixelID() in (sitk.sitkFloat32, sitk.sitkFloat64):
+        return _lean_float(image, name, is_ct, offset, warnings)
+    if not is_ct or (image.GetPixelID() == sitk.sitkInt16 and not offset):
         return image
+    return sitk.ShiftScale(image, float(offset), 1.0, sitk.sitkInt16)  # cuts off at the limits
+
+
+def _lean_float(
+    image: sitk.Image, name: str, is_ct: bool, offset: int, warnings: list[str]
+) -> sitk.Image:
     planes = sitk.GetArrayViewFromImage(image)
     lean = np.empty(planes.shape, np.int16 if is_ct else np.float32)
+    limits = np.iinfo(np.int16)
     unknown = 0
     for plane, target in zip(planes, lean, strict=True):
-        if is_float:
-            known = np.isfinite(plane)
-            unknown += plane.size - int(np.count_nonzero(known))
-            plane = np.where(known, plane, AIR_HU - offset if is_ct else 0.0)
+        known = np.isfinite(plane)
+        unknown += plane.size - int(np.count_nonzero(known))
         if is_ct:
-            limits = np.iinfo(np.int16)
-            plane = np.clip(np.rint(plane.astype(np.float64) + offset), limits.min, limits.max)
+            plane = np.where(known, plane + offset, AIR_HU)
+            plane = np.clip(np.rint(plane), limits.min, limits.max)
+        else:
+            plane = np.where(known, plane, 0.0)
         target[...] = plane
     if unknown > MAX_UNKNOWN_FRACTION * planes.size:
         raise BadInput(

@@ -66,13 +66,15 @@ class _Data:
 
 def file_format(path: Path) -> str | None:
     """Return NIfTI, NRRD, MetaImage or DICOM by what the file contains; None for anything else."""
-    start, _ = _start(path)
+    start, compressed = _start(path)
+    if start[344:347] in (b"n+1", b"ni1") or start[4:7] in (b"n+2", b"ni2"):
+        return "NIfTI"
+    if compressed:  # of the others nobody compresses whole files
+        return None
     if start[128:132] == b"DICM" or start[:2] in (b"\x08\x00", b"\x02\x00"):
         return "DICOM"  # the latter two: files without preamble begin with group 8 or 2
     if start[:4] == b"NRRD":
         return "NRRD"
-    if start[344:347] in (b"n+1", b"ni1") or start[4:7] in (b"n+2", b"ni2"):
-        return "NIfTI"
     if b"NDims" in start and b"=" in start:
         return "MetaImage"
     return None

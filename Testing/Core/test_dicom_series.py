@@ -285,8 +285,12 @@ def test_images_without_a_position(tmp_path):
     def lose_position(dataset, index):
         del dataset.ImagePositionPatient
 
-    write_series(tmp_path / "ct", edit=lose_position)
-    assert "without position or pixel size (8)" in refusal(tmp_path / "ct")
+    def lose_directions(dataset, index):
+        dataset.ImageOrientationPatient = [1, 0, 0, 1, 0, 0]
+
+    for name, edit in [("a", lose_position), ("b", lose_directions)]:
+        write_series(tmp_path / name, edit=edit)
+        assert "without valid position and pixel size (8)" in refusal(tmp_path / name)
 
 
 # Slices
