@@ -63,6 +63,25 @@ def test_unknown_class_in_the_file_is_refused(tmp_path):
         pythonqt.load_ui(path)
 
 
+def test_property_that_the_class_lacks_is_refused(tmp_path):
+    path = altered(tmp_path, 'name="collapsed"', 'name="folded"')
+    with pytest.raises(ValueError, match="has no property 'folded'"):
+        pythonqt.load_ui(path)
+
+
+def test_enum_values_of_the_file_are_understood(panel):
+    edit = child(panel, "folderEdit")
+    assert edit.filters == edit.Dirs | edit.Writable
+    assert child(panel, "samplesSlider").spinBoxAlignment == qt.Qt.AlignRight | qt.Qt.AlignVCenter
+    assert child(panel, "resultsTable").selectionMode == qt.QAbstractItemView.SingleSelection
+
+
+def test_unknown_enum_value_is_refused(tmp_path):
+    path = altered(tmp_path, "ctkPathLineEdit::Writable", "ctkPathLineEdit::Writeable")
+    with pytest.raises(ValueError, match="ctkPathLineEdit::Writeable"):
+        pythonqt.load_ui(path)
+
+
 def test_connection_that_cannot_be_made_is_refused(tmp_path):
     path = altered(tmp_path, "<signal>toggled(bool)</signal>", "<signal>toggle(bool)</signal>")
     with pytest.raises(ValueError, match=r"sidesCheckBox\.toggle\(bool\)"):

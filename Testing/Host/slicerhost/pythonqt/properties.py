@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+import numbers
 from typing import Any
 
 from PySide6 import QtCore, QtGui, QtWidgets
@@ -62,7 +63,7 @@ def _convert(value: Any, declared: qtclasses.Property) -> Any:
         return value if isinstance(value, str) else int(getattr(value, "value", value))
     if kind in NUMBERS:
         number = getattr(value, "value", value)
-        if not isinstance(number, (bool, int, float)):
+        if not isinstance(number, numbers.Real):  # NumPy's numbers too
             raise TypeError(kind)
         return NUMBERS[kind](number)
     return value

@@ -14,7 +14,7 @@ from typing import Any
 
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
-from . import properties, qtclasses
+from . import enums, properties, qtclasses
 from .wrapper import PythonQtClassWrapper, make_class, wrap
 
 uic_class_registry: dict[str, type] = {}
@@ -48,8 +48,6 @@ class _Loader(QtUiTools.QUiLoader):
     def createWidget(self, class_name, parent=None, name=""):  # noqa: N802 (overrides Qt)
         native = uic_class_registry.get(class_name)
         if native is None:
-            if qtclasses.find(class_name) is None and class_name != "Line":
-                raise AttributeError(f"no class {class_name} is registered for .ui files")
             return super().createWidget(class_name, parent, name)
         widget = native(parent)
         widget.setObjectName(name)
@@ -63,7 +61,8 @@ def load_ui(path: str | Path) -> Any:
     Raises:
         FileNotFoundError: no such file.
         AttributeError: a class in it is neither Qt's nor registered.
-        ValueError: the file cannot be loaded, or a connection in it cannot be made.
+        ValueError: the file cannot be loaded, a class lacks one of its properties, or a
+            connection cannot be made.
     """
     return load_ui_text(Path(path).read_bytes())
 
@@ -71,7 +70,8 @@ def load_ui(path: str | Path) -> Any:
 def load_ui_text(text: bytes, parent: QtWidgets.QWidget | None = None) -> Any:
     """As ``load_ui``, from the content of the file."""
     root = ElementTree.fromstring(text)
-    _check_classes(root)
+    for element in root.iter("widget"):
+        _prepare(element)
     connections = root.find("connections")
     if connections is not None:
         root.remove(connections)
@@ -89,12 +89,42 @@ def load_ui_text(text: bytes, parent: QtWidgets.QWidget | None = None) -> Any:
     return wrap(top)
 
 
-def _check_classes(root: ElementTree.Element) -> None:
-    """Fail before Qt is asked: an exception inside its loader would be lost."""
-    for element in root.iter("widget"):
-        name = element.get("class")
-        if name not in uic_class_registry and qtclasses.find(name) is None and name != "Line":
-            raise AttributeError(f"no class {name} is registered for .ui files")
+def _prepare(element: ElementTree.Element) -> None:
+    """Check the class and the properties of a widget, and turn names of enum values into numbers.
+
+    Qt's loader would drop a property it cannot read, lose an exception raised inside it, and does
+    not know the enums of a class written in Python.
+    """
+    name = element.get("class")
+    if name == "Line":
+        return
+    native = uic_class_registry.get(name) or qtclasses.find(name)
+    if native is None:
+        raise AttributeError(f"no class {name} is registered for .ui files")
+    declared = qtclasses.meta(native).properties
+    for entry in element.findall("property"):
+        title = entry.get("name")
+        if entry.get("stdset") == "0":
+            continue
+        if title not in declared:
+            raise ValueError(f"{name} '{element.get('name')}' has no property '{title}' here")
+        value = entry[0]
+        if value.tag in ("enum", "set") and not declared[title].is_enum:
+            value.text = str(_enum_number(value.text or ""))
+            value.tag = "number"
+
+
+def _enum_number(names: str) -> int:
+    """The number that ``Scope::Name|Scope::Name`` stands for."""
+    number = 0
+    for name in filter(None, names.split("|")):
+        scope, _, member = name.strip().partition("::")
+        native = uic_class_registry.get(scope) or qtclasses.find(scope)
+        values = enums.members(native) if native is not None else {}
+        if member.split("::")[-1] not in values:
+            raise ValueError(f"{name} is not the name of an enum value")
+        number |= values[member.split("::")[-1]].value
+    return number
 
 
 def _connect(top: QtWidgets.QWidget, connection: ElementTree.Element) -> None:
