@@ -92,11 +92,16 @@ def test_child_is_found_by_its_object_name(widget):
     assert widget.applyButton is child
 
 
-def test_python_spelling_of_reserved_names(widget):
+def test_other_spellings_that_pythonqt_takes(widget):
     getattr(widget, "raise")()
-    assert callable(qt.QDialog().exec)
-    with pytest.raises(AttributeError, match="no attribute named .exec_."):
-        qt.QDialog().exec_  # noqa: B018
+    widget.raise_()
+    dialog = qt.QDialog()
+    qt.QTimer.singleShot(0, dialog.accept)
+    assert dialog.exec_() == qt.QDialog.Accepted
+    widget.name = "panel"
+    assert (widget.objectName, widget.name) == ("panel", "panel")
+    with pytest.raises(AttributeError, match="no attribute named 'text_'"):
+        qt.QLabel().text_  # noqa: B018
 
 
 def test_keyword_arguments_are_refused(widget):
@@ -153,6 +158,16 @@ def test_slot_receives_as_many_arguments_as_it_takes():
     spin.valueChanged.connect(lambda value, extra="kept": received.append((value, extra)))
     spin.value = 3
     assert received == ["none", 3, (3, "kept")]
+
+
+def test_slot_of_an_object_gets_every_argument(monkeypatch, widget):
+    shown, button = [], qt.QPushButton("a")
+    monkeypatch.setattr(sys, "excepthook", lambda kind, value, trace: shown.append(value))
+    button.clicked.connect(widget.close)
+    button.connect("clicked()", widget.show)
+    button.click()
+    assert "Called QWidget.close with wrong arguments: (" in str(shown[0])
+    assert widget.visible
 
 
 def test_bound_method_is_kept_alive_and_called():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from slicerhost import pythonqt
-from slicerhost.pythonqt import record, surface, wrapper
+from slicerhost.pythonqt import ctkwidgets, record, surface, wrapper
 
 pythonqt.install()
 
@@ -77,7 +77,7 @@ def test_behaviour_lines_are_those_of_the_recording():
 
 
 @recorded
-@pytest.mark.parametrize("name", [*CLASSES, *pythonqt.uic_class_registry])
+@pytest.mark.parametrize("name", [*CLASSES, *ctkwidgets.NATIVES])
 def test_names_and_kinds_are_those_of_the_desktop(name):
     group = "qt" if name.startswith("Q") else "ctk"
     kinds = recording()[group][name].get("instance", {})
@@ -98,7 +98,7 @@ def test_class_offers_all_but_what_qt6_dropped(name):
     assert " ".join(sorted(absent)) == DROPPED.get(name, "")
 
 
-@pytest.mark.parametrize("name", pythonqt.uic_class_registry)
+@pytest.mark.parametrize("name", ctkwidgets.NATIVES)
 def test_ctk_widget_offers_its_properties_and_signals(name):
     widget = getattr(ctk, name)()
     kinds = {n: wrapper.find_member(type(widget), n) for n in type(widget)._recorded.names}

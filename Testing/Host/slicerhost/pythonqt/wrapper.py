@@ -370,9 +370,7 @@ def _make_member(cls: PythonQtClassWrapper, name: str) -> Member | None:
     if name in _own_signals(cls):
         return SignalMember(name)
     if name not in recorded.names:
-        # PythonQt reads and writes objectName under the name "name", too.
-        is_object = issubclass(native, QtCore.QObject)
-        return PropertyMember("objectName") if name == "name" and is_object else None
+        return _alias(cls, name)
     known = qtclasses.properties(native)
     if name in known and (name in recorded.properties or not recorded.told):
         return PropertyMember(name)
@@ -385,6 +383,16 @@ def _make_member(cls: PythonQtClassWrapper, name: str) -> Member | None:
     if name in values:
         return EnumMember("EnumValue", enums.to_python(values[name]))
     return _plain_member(native, name)
+
+
+def _alias(cls: PythonQtClassWrapper, name: str) -> Member | None:
+    """Names that PythonQt takes for others: ``name`` for objectName, ``exec_`` for exec."""
+    if name == "name" and "objectName" in cls._recorded.properties:
+        return find_member(cls, "objectName")
+    if len(name) > 2 and name[-1] == "_" != name[-2]:
+        member = find_member(cls, name[:-1])
+        return member if isinstance(member, (SlotMember, SignalMember)) else None
+    return None
 
 
 def _plain_member(native: type, name: str) -> Member:
