@@ -29,6 +29,8 @@ class Picture:
         Takes the whole width of the page.
     light : bool
         A picture of a panel, on a light ground and in its own size.
+    scale : sequence of str
+        Colours of a map from low to high, as HTML writes them; empty where there is no map.
     """
 
     file: str
@@ -36,6 +38,7 @@ class Picture:
     caption: str
     wide: bool = False
     light: bool = False
+    scale: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -161,9 +164,18 @@ def _pictures(pictures: Iterable[Picture]) -> str:
         file, title = escape(picture.file), escape(picture.title)
         figures.append(
             f'<figure class="{classes}"><a href="{file}"><img src="{file}" alt="{title}"></a>'
-            f"<figcaption><strong>{title}</strong>{escape(picture.caption)}</figcaption></figure>"
+            f"<figcaption><strong>{title}</strong>{escape(picture.caption)}"
+            f"{_scale(picture.scale)}</figcaption></figure>"
         )
     return f'<div class="pictures">{"".join(figures)}</div>'
+
+
+def _scale(colors: Sequence[str]) -> str:
+    if not colors:
+        return ""
+    gradient = f"linear-gradient(to right, {', '.join(colors)})"
+    bar = f'<span class="bar" style="background:{gradient}"></span>'
+    return f'<span class="scale">a little unsure {bar} torn between two structures</span>'
 
 
 def _table(rows: Sequence[Row]) -> str:
