@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -66,7 +65,7 @@ class qSlicerApplication(DesktopObject):  # noqa: N801  (the desktop's name)
 
     def _set_paths(self, temporary_path: Path) -> None:
         self._values["temporaryPath"] = str(temporary_path)
-        self._values["slicerHome"] = sys.prefix
+        self._values["slicerHome"] = self._core.application_logic.GetHomeDirectory()
         for name in ("cachePath", "defaultScenePath", "extensionsInstallPath"):
             self._values[name] = str(temporary_path / name)
             (temporary_path / name).mkdir(exist_ok=True)

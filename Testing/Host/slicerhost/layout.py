@@ -69,7 +69,7 @@ class qMRMLSliceWidget(DesktopObject):  # noqa: N801  (the desktop's name)
         self._logic.SetMRMLApplicationLogic(core.application_logic)
         core.application_logic.GetSliceLogics().AddItem(self._logic)
         self._logic.SetMRMLScene(core.scene)
-        self._logic.AddSliceNode(name)
+        self._logic.SetSliceNode(core.scene.GetSingletonNode(name, "vtkMRMLSliceNode"))
         self._view = qMRMLSliceView(self)
         self._controller = qMRMLSliceControllerWidget(self)
         self._drawn = None
@@ -163,8 +163,9 @@ class qMRMLThreeDWidget(DesktopObject):  # noqa: N801  (the desktop's name)
         self._logic = slicer.vtkMRMLViewLogic()
         self._logic.SetMRMLApplicationLogic(core.application_logic)
         core.application_logic.GetViewLogics().AddItem(self._logic)
+        # By this name the logic finds the node which the layout has made.
+        self._logic.SetName(name)
         self._logic.SetMRMLScene(core.scene)
-        self._logic.AddViewNode(name)
         self._view = qMRMLThreeDView(self)
         self._drawn = None
 
@@ -212,9 +213,10 @@ class qSlicerLayoutManager(DesktopObject):  # noqa: N801  (the desktop's name)
         self._layout_logic = slicer.vtkMRMLLayoutLogic()
         self._layout_logic.SetMRMLApplicationLogic(core.application_logic)
         self._layout_logic.SetMRMLScene(core.scene)
+        # The layout makes the view nodes, with their orientations, labels and colours.
+        self.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self._slices = {name: qMRMLSliceWidget(name, core) for name in SLICE_VIEW_NAMES}
         self._three_d = [qMRMLThreeDWidget("1", core)]
-        self.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
 
     def layoutLogic(self):
         return self._layout_logic

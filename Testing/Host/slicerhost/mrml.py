@@ -7,7 +7,11 @@ import importlib.util
 import tempfile
 from pathlib import Path
 
-# Module name -> (title, logic class, folder below the resources that the logic reads).
+# Its share folder holds the colour tables that Slicer reads from files; those here are matplotlib's
+# perceptually uniform maps (CC0), which Slicer has under the same names.
+HOME_FOLDER = Path(__file__).resolve().parent
+
+# Module name -> (title, logic class).
 LOADABLE_MODULES = {
     "Annotations": ("Annotations", "vtkSlicerAnnotationModuleLogic"),
     "Cameras": ("Cameras", "vtkSlicerCamerasModuleLogic"),
@@ -54,8 +58,8 @@ class MRMLCore:
 
         self.application_logic = slicer.vtkSlicerApplicationLogic()
         self.application_logic.SetTemporaryPath(str(temporary_path))
-        self.application_logic.SetHomeDirectory(str(temporary_path))
-        self.application_logic.SetShareDirectory(str(resources_folder()))
+        self.application_logic.SetHomeDirectory(str(HOME_FOLDER))
+        self.application_logic.SetShareDirectory("share")
         self.application_logic.SetMRMLScene(self.scene)
         self.application_logic.SetSliceLogics(vtkCollection())
         self.application_logic.SetViewLogics(vtkCollection())
