@@ -512,6 +512,12 @@ def test_numbers_that_json_does_not_know(folder, constant):
     assert_refused(folder, "not proper JSON")
 
 
+def test_a_key_that_is_there_twice(folder):
+    text = (folder / bundles.INFERENCE).read_text(encoding="utf-8")
+    seal_config(folder, text.replace('"norm"', '"out_channels": 3, "norm"'))
+    assert_refused(folder, "not proper JSON")
+
+
 def test_text_that_is_not_utf8(folder):
     for name in (bundles.CARD, bundles.METADATA):
         original = (folder / name).read_bytes()
@@ -553,6 +559,7 @@ def metadata_change(path: str, value: object) -> dict:
         ("network_data_format", {}),
         ("network_data_format/inputs", {}),
         ("network_data_format/inputs/image", "a picture"),
+        ("network_data_format/inputs/image", 5),
         ("network_data_format/outputs/pred", {"type": "image"}),
         ("network_data_format/outputs/pred/num_channels", True),
         ("description", "$import os"),
@@ -695,6 +702,14 @@ def reseal_with(folder: Path, weights: dict[str, torch.Tensor]) -> None:
 @pytest.fixture
 def weights(network) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def test_remarks_in_the_header_that_the_library_does_not_take(folder):
+    content = (folder / bundles.WEIGHTS).read_bytes()
+    start = 8 + struct.unpack("<Q", content[:8])[0]
+    header = {**json.loads(content[8:start]), "__metadata__": {"format": 1}}
+    seal_weights(folder, header, content[start:])
+    assert_refused(folder, "is damaged")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
