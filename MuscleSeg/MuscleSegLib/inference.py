@@ -23,8 +23,7 @@ from .networks import ContextUNet
 from .prediction import Prediction, islands
 from .recipes import Recipe, to_channels
 
-WINDOW = 24  # working slices the network sees at once
-MARGIN = 4  # of them at either end are context only
+BATCH = 8  # working slices labelled at once
 
 
 @dataclass(frozen=True)
@@ -129,32 +128,29 @@ def _averaging_matrix(axis: Axis) -> torch.Tensor:
 
 def sample_slabs(
     grid: WorkingGrid, network: ContextUNet, recipe: Recipe, samples: int, device: str, seed: int,
-    on_window: Callable[[int, int], None],
 ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
     """Mean probability and uncertainty of the working slices, from the feet up.
 
     Yields:
         (first working slice, probabilities (classes, slices, y, x), uncertainty (slices, y, x)).
     """
-    step = WINDOW - 2 * MARGIN
-    starts = list(range(0, grid.depth, step))
     bfloat16 = fast_in_bfloat16(device)
-    for number, start in enumerate(starts):
-        slab = grid.slab(start - MARGIN, start - MARGIN + WINDOW)
-        image = _pad(to_channels(slab, recipe))[None].to(device)
-        image = image.contiguous(memory_format=torch.channels_last_3d)
+    height, width = (axis.size for axis in grid.axes[1:])
+    for start in range(0, grid.depth, BATCH):
+        stop = min(start + BATCH, grid.depth)
+        slab = grid.slab(start - recipe.context, stop + recipe.context)
+        image = _pad(to_channels(slab, recipe)).to(device)
+        image = image.contiguous(memory_format=torch.channels_last)
         torch.manual_seed(sample_seed(seed, start))
         with torch.inference_mode(), dropout_active(network, samples > 1), torch.autocast(
             device.split(":")[0], torch.bfloat16, enabled=bfloat16
         ):
             features = network.encode(image)
-            height, width = slab.shape[1:]
-            keep = slice(MARGIN, MARGIN + min(step, grid.depth - start))
-            logits = (network.decode(features)[0, :, keep, :height, :width]
-                      for _ in range(samples))
-            mean, uncertainty = summarise_samples(logits)
+            mean, uncertainty = summarise_samples(
+                network.decode(features)[..., :height, :width].movedim(1, 0)
+                for _ in range(samples)
+            )
         yield start, mean.cpu(), uncertainty.cpu()
-        on_window(number + 1, len(starts))
 
 
 def _pad(channels: torch.Tensor) -> torch.Tensor:
@@ -165,7 +161,7 @@ def _pad(channels: torch.Tensor) -> torch.Tensor:
 def segment_modern(
     ct: np.ndarray, spacing: tuple[float, float, float], network: ContextUNet, recipe: Recipe,
     samples: int = 10, device: str = "cpu", seed: int = 0,
-    on_window: Callable[[int, int], None] = lambda done, total: None,
+    on_slices: Callable[[int, int], None] = lambda done, total: None,
 ) -> Prediction:
     """Labels and uncertainty of a CT in LPS axes.
 
@@ -177,18 +173,18 @@ def segment_modern(
         samples: Monte Carlo samples; 1 switches dropout off.
         device: torch device.
         seed: of the samples.
-        on_window: called with windows done and in all.
+        on_slices: called with slices done and in all, first with none done.
 
     Raises:
         BadInput: there is no body in the CT.
     """
-    network = network.to(device=device, memory_format=torch.channels_last_3d)
+    network = network.to(device=device, memory_format=torch.channels_last)
     grid = WorkingGrid(ct, spacing, recipe)
     writer = _Writer(grid)
-    for start, mean, uncertainty in sample_slabs(
-        grid, network, recipe, samples, device, seed, on_window
-    ):
+    on_slices(0, grid.depth)
+    for start, mean, uncertainty in sample_slabs(grid, network, recipe, samples, device, seed):
         writer.add(start, mean, uncertainty)
+        on_slices(start + mean.shape[1], grid.depth)
     return writer.finish()
 
 

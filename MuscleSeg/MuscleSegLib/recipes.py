@@ -26,26 +26,47 @@ class Recipe:
         name: ``seed`` or ``modern``.
         windows: (lowest, highest) HU of each input channel; scaled to [0, 1].
         spacing: voxel size in mm in array order (z, y, x); None keeps the CT's own grid.
+        context: slices seen on either side of the one that is labelled.
     """
 
     name: str
     windows: tuple[tuple[float, float], ...]
     spacing: tuple[float, float, float] | None
+    context: int = 0
+
+    @property
+    def channels(self) -> int:
+        """Input channels of the network: windows times slices."""
+        return len(self.windows) * (2 * self.context + 1)
 
 
 SEED = Recipe("seed", windows=((-150.0, 350.0),), spacing=None)
-MODERN = Recipe("modern", windows=((-160.0, 240.0), (-500.0, 1300.0)), spacing=(3.0, 2.0, 2.0))
+MODERN = Recipe("modern", windows=((-160.0, 240.0), (-500.0, 1300.0)), spacing=(3.0, 2.0, 2.0),
+                context=2)
 RECIPES = {recipe.name: recipe for recipe in (SEED, MODERN)}
 
 
 def to_channels(hounsfield: torch.Tensor, recipe: Recipe) -> torch.Tensor:
-    """Intensity windows of a CT in HU as channels in [0, 1], put before the spatial axes."""
-    channels = [((hounsfield - low) / (high - low)).clamp_(0, 1) for low, high in recipe.windows]
-    return torch.stack(channels)
+    """What the network gets for every slice that has its whole context.
+
+    Args:
+        hounsfield: (z, y, x) in HU.
+
+    Returns:
+        (z - 2 * context, channels, y, x), scaled to [0, 1].
+    """
+    windows = [((hounsfield - low) / (high - low)).clamp_(0, 1) for low, high in recipe.windows]
+    count = hounsfield.shape[0] - 2 * recipe.context
+    return torch.stack(
+        [window[offset : offset + count] for window in windows
+         for offset in range(2 * recipe.context + 1)], 1
+    )
 
 
 class SimulatedSlabs(Dataset):
-    """Simulated slabs: item k is drawn from the seed and k alone.
+    """Simulated slabs of neighbouring slices: item k is drawn from the seed and k alone.
+
+    An item is a small batch: all slices of the slab that have their whole context.
 
     Args:
         anatomies: region maps and how often each is drawn.
@@ -69,7 +90,9 @@ class SimulatedSlabs(Dataset):
         draw = torch.rand(1, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + index))
         which = int((draw > self.limits).sum().clamp_max(len(self.anatomies) - 1))
         made = simulate(self.anatomies[which], self.settings, (self.seed, index))
-        return {"image": to_channels(made.image, self.recipe), "label": made.target}
+        context = self.recipe.context
+        return {"image": to_channels(made.image, self.recipe),
+                "label": made.target[context : len(made.target) - context]}
 
 
 def segmentation_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

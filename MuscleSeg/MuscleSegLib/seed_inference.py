@@ -131,7 +131,7 @@ def _clone(layer: nn.Module) -> nn.Module:
 def segment_seed(
     ct: np.ndarray, spacing: tuple[float, float, float], network: BayesianUNet, recipe: Recipe,
     samples: int = 10, device: str = "cpu", seed: int = 0,
-    on_window: Callable[[int, int], None] = lambda done, total: None,
+    on_slices: Callable[[int, int], None] = lambda done, total: None,
 ) -> Prediction:
     """Labels and uncertainty of a CT in LPS axes, slice by slice on the CT's own grid.
 
@@ -143,15 +143,16 @@ def segment_seed(
     height, width = rows.stop - rows.start, columns.stop - columns.start
     labels = np.zeros(ct.shape, np.uint8)
     uncertainty = np.zeros(ct.shape, np.float32)
+    on_slices(0, len(ct))
     with torch.inference_mode():
         for z, plane in enumerate(ct):
             body = torch.from_numpy(plane[rows, columns].astype(np.float32))
             padding = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
-            image = to_channels(F.pad(body, padding, value=AIR_HU), recipe)
+            image = to_channels(F.pad(body, padding, value=AIR_HU)[None], recipe)[0]
             mean, doubt = summarise_samples(fused.samples(image, samples, sample_seed(seed, z)))
             labels[z, rows, columns] = mean[:, :height, :width].argmax(0).cpu().numpy()
             uncertainty[z, rows, columns] = doubt[:height, :width].cpu().numpy()
-            on_window(z + 1, len(ct))
+            on_slices(z + 1, len(ct))
     labels[islands(labels)] = 0
     return Prediction(labels, uncertainty)
 

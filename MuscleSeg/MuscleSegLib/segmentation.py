@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from ReadingRoomLib.bundles import Bundle, load_bundle
 from ReadingRoomLib.commands import Job
-from ReadingRoomLib.devices import memory_fallback
+from ReadingRoomLib.devices import MemoryFallback
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import AxisOrder, resample_like, straighten, to_lps_axes
 from ReadingRoomLib.images import ImageInput, read_image
@@ -104,22 +104,20 @@ def describe(bundle: Bundle) -> dict:
 
 def _predict(job: Job, bundle: Bundle, array, spacing, samples: int) -> Prediction:
     recipe = RECIPES[bundle.metadata["recipe"]]
-    job.progress.stage("segment", 1, "Segmenting")
-    shown = 0
 
-    def on_window(done: int, total: int) -> None:
-        nonlocal shown
-        if shown != total:
+    def on_slices(done: int, total: int) -> None:
+        if done == 0:
             job.progress.stage("segment", total, "Segmenting")
-            shown = total
         job.progress.advance(done)
 
     def compute(_: int, device: str) -> Prediction:
-        job.device = device
         return segment(array, spacing, bundle.network, recipe, samples, device, job.seed,
-                       on_window)
+                       on_slices)
 
-    return memory_fallback(compute, batch_size=1, device=job.device, warn=job.warn)
+    fallback = MemoryFallback(1, job.device, job.warn)
+    prediction = fallback.run(compute)
+    job.device = fallback.device
+    return prediction
 
 
 def _require_anatomy(labels: np.ndarray, voxel_ml: float) -> None:

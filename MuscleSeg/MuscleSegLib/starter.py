@@ -56,16 +56,17 @@ def read_anatomies(data: Path, without: str | None = None) -> list[tuple[RegionM
 def train(
     data: Annotated[Path, typer.Option(help="Folder with the label maps.")],
     work: Annotated[Path, typer.Option(help="Folder for checkpoints and history.")],
-    steps: Annotated[int, typer.Option(help="Training steps of 16 slices each.")] = 5500,
+    steps: Annotated[int, typer.Option(help="Training steps of 20 slices each.")] = 5500,
     without: Annotated[str, typer.Option(help="Pelvic case to hold out: 001, 002 or 005.")] = "",
     seed: Annotated[int, typer.Option(help="Start of the random numbers.")] = 0,
 ) -> None:
     """Train the modern network on simulated CT of the reference anatomies."""
     anatomies = read_anatomies(data, without or None)
-    slabs = SimulatedSlabs(anatomies, steps, MODERN, SynthesisSettings(), seed)
+    settings = TrainingSettings(steps=steps, batch_size=5, learning_rate=1.5e-3, seed=seed)
+    slabs = SimulatedSlabs(anatomies, steps * settings.batch_size, MODERN, SynthesisSettings(),
+                           seed)
     torch.manual_seed(seed)
-    network = ContextUNet(len(MODERN.windows), CLASSES).to(memory_format=torch.channels_last_3d)
-    settings = TrainingSettings(steps=steps, learning_rate=1.5e-3, seed=seed)
+    network = ContextUNet(MODERN.channels, CLASSES).to(memory_format=torch.channels_last)
     started = time.monotonic()
 
     def report(step: int, loss: float) -> None:
@@ -89,7 +90,7 @@ def export(
     bundle = FOLDER / "Models" / "starter"
     sha256 = write_bundle(
         bundle,
-        {"_target_": "MuscleSegLib.networks.ContextUNet", "in_channels": len(MODERN.windows),
+        {"_target_": "MuscleSegLib.networks.ContextUNet", "in_channels": MODERN.channels,
          "out_channels": CLASSES},
         state["average"],
         _metadata(state["step"], measured, uncertainty_limit),
@@ -108,7 +109,9 @@ TRAINED_ON = (
 
 
 def _metadata(steps: int, scores: dict, uncertainty_limit: float) -> dict:
-    channels = len(MODERN.windows)
+    offsets = range(-MODERN.context, MODERN.context + 1)
+    channels = [f"slice {offset:+d}, {low:g} to {high:g} HU"
+                for low, high in MODERN.windows for offset in offsets]
     return {
         "name": "starter",
         "version": "0.1.0",
@@ -127,14 +130,13 @@ def _metadata(steps: int, scores: dict, uncertainty_limit: float) -> dict:
         "network_data_format": {
             "inputs": {"image": {
                 "type": "image", "format": "hounsfield", "modality": "CT",
-                "num_channels": channels, "spatial_shape": [4, 16, 16], "dtype": "float32",
+                "num_channels": len(channels), "spatial_shape": [16, 16], "dtype": "float32",
                 "value_range": [0, 1], "is_patch_data": True,
-                "channel_def": {str(i): f"{low:g} to {high:g} HU"
-                                for i, (low, high) in enumerate(MODERN.windows)},
+                "channel_def": {str(i): channel for i, channel in enumerate(channels)},
             }},
             "outputs": {"pred": {
                 "type": "image", "format": "segmentation", "num_channels": CLASSES,
-                "spatial_shape": [4, 16, 16], "dtype": "float32", "value_range": [],
+                "spatial_shape": [16, 16], "dtype": "float32", "value_range": [],
                 "is_patch_data": True,
                 "channel_def": {"0": "background", **{str(s.value): s.name for s in STRUCTURES}},
             }},

@@ -118,7 +118,8 @@ def train(
 
     Args:
         network: trained in place.
-        data: map-style dataset of dictionaries with "image" and "label"; item k is made from k.
+        data: map-style dataset; item k is made from k and is a small batch itself, a dictionary
+            with "image" (n, channels, ...) and "label" (n, ...).
         loss: gets (logits, label), returns a scalar.
         settings: how to train.
         folder: gets ``checkpoint.pt``, ``history.jsonl``, ``settings.json``.
@@ -151,6 +152,7 @@ def train(
         batch_size=settings.batch_size,
         sampler=StepSampler(start * settings.batch_size, settings.steps * settings.batch_size),
         num_workers=settings.workers,
+        collate_fn=concatenate,
         prefetch_factor=4 if settings.workers else None,
     )
     trainer = SupervisedTrainer(
@@ -185,6 +187,11 @@ def train(
 
     trainer.run()
     return average.network
+
+
+def concatenate(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """One batch from small batches."""
+    return {name: torch.cat([item[name] for item in items]) for name in items[0]}
 
 
 def _check_same_settings(path: Path, settings: TrainingSettings) -> None:

@@ -71,7 +71,7 @@ class RegionMap:
 class SynthesisSettings:
     """Ranges of the simulation. Lengths in mm, angles in degrees, densities in HU."""
 
-    shape: tuple[int, int, int] = (16, 144, 192)
+    shape: tuple[int, int, int] = (8, 144, 192)
     spacing: tuple[float, float, float] = (3.0, 2.0, 2.0)
     rotation: tuple[float, float, float] = (15.0, 15.0, 15.0)
     scale: tuple[float, float] = (0.78, 1.25)
