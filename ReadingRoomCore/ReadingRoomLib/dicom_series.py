@@ -43,7 +43,7 @@ _TAGS = [
     "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PixelSpacing", "SliceThickness",
     "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +115,11 @@ def read_dicom(path: Path, modality: str) -> RawVolume:
         When there is not exactly one volume, or when it is not complete.
     """
     warnings: list[str] = []
-    if path.is_file() and not _is_directory_file(path):
-        series = _series_of_file(path, modality)
-    else:
-        series = _only_volume(path if path.is_dir() else path.parent, modality, warnings)
+    with quiet():
+        if path.is_file() and not _is_directory_file(path):
+            series = _series_of_file(path, modality)
+        else:
+            series = _only_volume(path if path.is_dir() else path.parent, modality, warnings)
     name = f"{path.name} ({series.label})"
     if not series.slices:
         raise BadInput(f"{name} {_nothing_usable(series.others, modality)}")
@@ -134,7 +135,7 @@ def _series_of_file(path: Path, modality: str) -> _Series:
         raise BadInput(f"{path.name} is a damaged DICOM file: copy or export it again.")
     beside = [file for file in sorted(path.parent.iterdir()) if file.is_file()]
     groups, _ = _group(beside, modality)
-    return groups[header.get("SeriesInstanceUID")]
+    return groups[_series_uid(header)]
 
 
 def _only_volume(folder: Path, modality: str, warnings: list[str]) -> _Series:
@@ -203,9 +204,14 @@ def _header(path: Path) -> pydicom.Dataset | None:
         header = pydicom.dcmread(
             path, stop_before_pixels=True, force=True, specific_tags=list(_TAGS)
         )
+        _series_uid(header)
     except Exception:  # over damaged files pydicom raises a dozen kinds, struct.error to KeyError
         return None
     return header if "SOPClassUID" in header or "Rows" in header else None
+
+
+def _series_uid(header: pydicom.Dataset) -> str:
+    return str(header.get("SeriesInstanceUID"))
 
 
 def _is_directory_file(path: Path) -> bool:
@@ -219,9 +225,9 @@ def _is_directory_file(path: Path) -> bool:
         return False
 
 
-def _group(files: Sequence[Path], modality: str) -> tuple[dict[str | None, _Series], int]:
+def _group(files: Sequence[Path], modality: str) -> tuple[dict[str, _Series], int]:
     """Return the series by their UID, and the number of damaged files."""
-    groups: dict[str | None, _Series] = defaultdict(_Series)
+    groups: dict[str, _Series] = defaultdict(_Series)
     damaged = 0
     for path in files:
         start = _first_bytes(path)
@@ -232,7 +238,7 @@ def _group(files: Sequence[Path], modality: str) -> tuple[dict[str | None, _Seri
         if header is None:
             damaged += has_preamble and not _is_directory_file(path)
             continue
-        series = groups[header.get("SeriesInstanceUID")]
+        series = groups[_series_uid(header)]
         try:
             number = header.get("SeriesNumber")
             series.number = "" if number is None else str(number)
@@ -277,7 +283,7 @@ def _slices(path: Path, header: pydicom.Dataset) -> list[_Slice]:
             group(frame, "PlaneOrientationSequence"), group(frame, "PlanePositionSequence"),
         )
         for number, frame in enumerate(header.PerFrameFunctionalGroupsSequence)
-    ]  # fmt: skip
+    ]
 
 
 def _slice(

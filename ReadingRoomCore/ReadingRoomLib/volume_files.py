@@ -13,6 +13,7 @@ import math
 import os
 import shutil
 import tempfile
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -113,12 +114,12 @@ def read_volume_file(path: Path) -> RawVolume:
             image = reader.Execute()
         except RuntimeError as error:
             raise _unreadable(name, kind, error) from error
-    warnings = []
+    volume = RawVolume(image)
     if not _knows_sides(path, kind, reader):
-        warnings.append(
+        volume.warnings.append(
             f"{name} does not say how the patient lies in it: check left and right in the result."
         )
-    return RawVolume(image, warnings)
+    return volume
 
 
 @contextlib.contextmanager
@@ -140,11 +141,13 @@ def plain_paths(paths: Sequence[Path]) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep ITK's own warnings off the terminal: what matters is said in ours."""
+    """Keep the warnings of ITK and pydicom off the terminal: what matters is said in ours."""
     before = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
 
@@ -361,7 +364,7 @@ def _knows_sides(path: Path, kind: str, reader: sitk.ImageFileReader) -> bool:
     """Whether the file relates its axes to the patient, without which left is a guess."""
     if kind == "NIfTI":
         codes = [reader.GetMetaData(k) for k in ("qform_code", "sform_code")
-                 if reader.HasMetaDataKey(k)]  # fmt: skip
+                 if reader.HasMetaDataKey(k)]
         return not codes or any(int(code) > 0 for code in codes)
     if kind == "NRRD":
         with open(path, "rb") as file:

@@ -73,7 +73,7 @@ def test_a_series_becomes_a_volume_in_hounsfield_units(tmp_path):
 def test_the_order_of_files_and_names_does_not_matter(tmp_path):
     write_series(tmp_path / "up")
     paths = write_series(tmp_path / "down", body(8)[::-1], places=-3.0 * np.arange(8),
-                         origin=(*ORIGIN[:2], ORIGIN[2] + 21))  # fmt: skip
+                         origin=(*ORIGIN[:2], ORIGIN[2] + 21))
     for number, path in enumerate(np.random.default_rng(0).permutation(paths)):
         Path(path).rename(tmp_path / "down" / f"{number}")  # no extension either
     assert read_image(tmp_path / "down").sha256 == read_image(tmp_path / "up").sha256
@@ -323,7 +323,7 @@ def test_different_slices_in_one_place_are_refused(tmp_path):
     ("lost", "text"),
     [([4], "lacks about 1 slice between 109.0 mm and 115.0 mm"),
      ([3, 4, 5, 6], "lacks about 4 slices between 106.0 mm and 121.0 mm")],
-)  # fmt: skip
+)
 def test_missing_slices_are_refused_with_their_place(tmp_path, lost, text):
     paths = write_series(tmp_path / "ct", count=20)
     for index in lost:
@@ -448,7 +448,7 @@ def test_slices_that_are_not_parallel_or_of_other_sizes(tmp_path):
     for name, edit, text in [
         ("a", turn, "not parallel"), ("b", shrink, "different sizes"),
         ("c", zoom, "different sizes"), ("d", shift, "shifted sideways"),
-    ]:  # fmt: skip
+    ]:
         write_series(tmp_path / name, edit=edit)
         assert text in refusal(tmp_path / name)
 

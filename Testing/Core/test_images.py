@@ -17,7 +17,7 @@ from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import same_geometry, to_lps_axes
 from ReadingRoomLib.images import ImageInput, image_sha256, looks_like_hounsfield, read_image
 
-from .dicom_factory import body
+from .dicom_factory import body, write_enhanced
 
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 FORMATS = ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.mhd", "a.nhdr"]
@@ -167,7 +167,7 @@ def test_a_file_that_does_not_say_which_side_is_left_is_warned_of(tmp_path):
     nibabel.save(image, tmp_path / "a.nii.gz")
     assert "check left and right" in the_warning(read_image(tmp_path / "a.nii.gz"))
     header = (b"NRRD0004\ntype: short\ndimension: 3\nsizes: 32 24 8\nspacings: 2 1.5 3\n"
-              b"endian: little\nencoding: raw\n\n")  # fmt: skip
+              b"endian: little\nencoding: raw\n\n")
     (tmp_path / "a.nrrd").write_bytes(header + body(8).astype("<i2").tobytes())
     assert "check left and right" in the_warning(read_image(tmp_path / "a.nrrd"))
 
@@ -348,13 +348,13 @@ def test_real_images_are_told_apart():
         images = {path.name: sitk.ReadImage(str(path)) for path in REAL_DATA.glob(pattern)}
         arrays = {name: sitk.GetArrayViewFromImage(image) for name, image in images.items()}
         return {name: looks_like_hounsfield(values[::2, ::2, ::2].ravel())
-                for name, values in arrays.items()}  # fmt: skip
+                for name, values in arrays.items()}
 
     for pattern in ("ct_visible_human/*.nii.gz", "ct_lung_longitudinal_pair_elastix/*up.mha",
-                    "ct_totalsegmentator_examples/example_ct*.nii.gz"):  # fmt: skip
+                    "ct_totalsegmentator_examples/example_ct*.nii.gz"):
         assert all(plausible(pattern).values()), plausible(pattern)
     for pattern in ("mri_*/*.nii.gz", "ct_totalsegmentator_examples/example_mr*.nii.gz",
-                    "ct_totalsegmentator_examples/example_seg*.nii.gz"):  # fmt: skip
+                    "ct_totalsegmentator_examples/example_seg*.nii.gz"):
         assert plausible(pattern) and not any(plausible(pattern).values()), plausible(pattern)
 
 
@@ -424,7 +424,7 @@ def test_headers_that_claim_too_much(tmp_path):
     many.write_bytes(content)
     assert "claims to hold 30000 x 30000 x 30000 voxels" in refusal(many)
     text = (write(tmp_path / "a.mha", compress=False).read_bytes()
-            .replace(b"DimSize = 32 24 8", b"DimSize = 32 24 80000"))  # fmt: skip
+            .replace(b"DimSize = 32 24 8", b"DimSize = 32 24 80000"))
     (tmp_path / "a.mha").write_bytes(text)
     assert "do not fit its header" in refusal(tmp_path / "a.mha")
 
@@ -511,3 +511,25 @@ def test_sha256_is_that_of_voxels_and_geometry(tmp_path):
     flipped = make_ct(direction=np.diag([-1.0, 1.0, 1.0]))
     hashes = {first.sha256, *map(image_sha256, (other, moved, flipped))}
     assert len(hashes) == 4
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.dcm"])
+@pytest.mark.filterwarnings("error")
+def test_whatever_a_header_says_the_answer_is_a_sentence(tmp_path, name):
+    if name == "a.dcm":
+        path = write_enhanced(tmp_path / name, body(8), 3.0 * np.arange(8))
+    else:
+        path = write(tmp_path / name, compress=name != "a.nii")
+    sound = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(60):
+        content = bytearray(sound)
+        for place in rng.integers(0, min(len(content), 1200 if name == "a.dcm" else 400), 3):
+            content[place] = rng.choice([0, 10, 32, 45, 48, 57, 255, content[place] ^ 1])
+        path.write_bytes(content)
+        try:
+            read_image(path)
+        except BadInput:
+            refused += 1
+    assert refused > 3
