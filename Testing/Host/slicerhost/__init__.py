@@ -16,6 +16,16 @@ slicer-core package). This package adds what only the desktop has: ``slicer.app`
 It is strict: a name which the desktop lacks fails here, too. Importing it loads neither Qt nor VTK.
 """
 
-from .host import clear, is_started, load_module, module_file, start, stop
+from .host import clear, is_started, load_module, module_file, start, stop, unload_modules
+from .libraries import MissingLibrary
 
-__all__ = ["clear", "is_started", "load_module", "module_file", "start", "stop"]
+__all__ = [
+    "MissingLibrary",
+    "clear",
+    "is_started",
+    "load_module",
+    "module_file",
+    "start",
+    "stop",
+    "unload_modules",
+]

@@ -14,6 +14,7 @@ import types
 from importlib import import_module
 from pathlib import Path
 
+from .libraries import require_panels
 from .names import namespace_names
 
 # Python modules of the desktop -> where the host keeps them; in the order of their dependencies.
@@ -48,11 +49,12 @@ def start(testing: bool = True) -> None:
     """Makes the application: scene, logics, ``qt``, ``ctk`` and all that ``slicer`` has.
 
     testing: what ``slicer.app.testingEnabled()`` answers; with True no dialog waits for a user.
-    Starting twice changes nothing.
+    Starting twice changes nothing. MissingLibrary if Qt's widgets cannot be loaded; pictures need
+    OpenGL, which is looked for when the first one is drawn.
     """
     if is_started():
         return
-    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    require_panels()
     _host.temporary_path = Path(tempfile.mkdtemp(prefix="slicerhost-"))
     _provide_python_slicer()
     _install()
@@ -69,7 +71,7 @@ def stop() -> None:
 
     from . import pythonqt
 
-    slicer.app._module_manager._unload_scripted()
+    unload_modules()
     _delete_widgets(pythonqt.application())
     slicer.app._layout_manager._close()
     slicer.app.aboutToQuit.emit()
@@ -91,6 +93,13 @@ def clear() -> None:
     slicer.app.processEvents()
 
 
+def unload_modules() -> None:
+    """Unloads all scripted modules; their widgets are told to clean up."""
+    import slicer
+
+    slicer.app._module_manager._unload_scripted()
+
+
 def module_file(name: str) -> Path:
     """File of a module of this extension, or of one in the folders of ``sys.path``."""
     root = Path(__file__).resolve().parents[3]
@@ -105,7 +114,8 @@ def module_file(name: str) -> Path:
 def load_module(name: str, path: str | os.PathLike | None = None, panel: bool = True):
     """Loads a scripted module and opens its panel; returns the module's widget object.
 
-    path: the module's file; by default ``<Module>/<Module>.py`` of this extension.
+    path: the module's file; by default ``<Module>/<Module>.py`` of this extension. Modules that it
+    depends on are loaded, too.
     panel: False loads the module without making its panel, and returns None.
     """
     import slicer
@@ -113,6 +123,9 @@ def load_module(name: str, path: str | os.PathLike | None = None, panel: bool = 
     start()
     file = Path(path).resolve() if path else module_file(name)
     module = slicer.app.moduleManager()._load_scripted(name, file)
+    for dependency in module.dependencies:
+        if slicer.app.moduleManager().module(dependency) is None:
+            load_module(dependency, panel=False)
     if not panel:
         return None
     representation = module.widgetRepresentation()

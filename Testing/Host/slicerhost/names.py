@@ -123,8 +123,12 @@ class HostSignal:
         return len(self._slots) < before
 
     def emit(self, *arguments) -> None:
+        """Calls the slots; as in Qt, an exception in one is reported and the others still run."""
         for slot in tuple(self._slots):
-            slot(*arguments)
+            try:
+                slot(*arguments)
+            except Exception:
+                sys.excepthook(*sys.exc_info())
 
 
 class DesktopObject:
