@@ -34,6 +34,9 @@ MISSING_GAP = 1.5
 EVEN, NEARLY_EVEN = 0.02, 0.1
 """Slices out of place by less, in units of the spacing, pass as even, and with a warning."""
 
+MAX_FILES = 50_000
+"""A folder with more is a disc or an archive, not an export."""
+
 _MIN_SLICES = 3  # fewer are no volume, when there is a choice
 _PARALLEL = 2e-3  # greatest difference of direction cosines, a tenth of a degree
 _OUT_OF_LINE_MM = 1.0
@@ -185,6 +188,11 @@ def _files_below(folder: Path) -> list[Path]:
         seen.add(real)
         subfolders.sort()
         files.extend(Path(parent, name) for name in sorted(names))
+        if len(files) > MAX_FILES:
+            raise BadInput(
+                f"{folder.name or folder} holds too many files to look through: "
+                "choose the folder of the series."
+            )
     return [file for file in files if file.is_file()]
 
 

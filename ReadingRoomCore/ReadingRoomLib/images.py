@@ -32,6 +32,7 @@ MAX_UNKNOWN_FRACTION = 0.001
 _VOXEL_SIZES_MM = (0.01, 30.0)
 _SAMPLES = 1_000_000
 _AIR_TOLERANCE_HU = 75
+_FAT_HU = -100
 _SHEAR_DEGREES = 0.1
 
 
@@ -142,10 +143,12 @@ def _offset_to_hounsfield(
     """Return what must be added to the values to make them Hounsfield units: 0 or CT_OFFSET.
 
     A CT whose DICOM header lost its rescale values is trusted when its values are plausible as
-    they are, or after the usual offset: air must then be where air belongs. Without a header
-    that says CT, nothing is guessed, as an MR could pass for a CT that lost its offset.
+    they are, or after the usual offset: air must then be where air belongs. The same goes for
+    rescale values that leave neither air nor fat below zero, as some exports reset them to 1 and
+    0. Without a header that says CT, nothing is guessed: an MR could pass for a CT that lost its
+    offset.
     """
-    if raw.calibrated:
+    if raw.calibrated and values.min() < _FAT_HU:
         return 0
     from_ct_scanner = raw.modality == "CT"
     if looks_like_hounsfield(values):

@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless, generate_uid
 
+from ReadingRoomLib import dicom_series
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import obliqueness_degrees, shear_degrees
 from ReadingRoomLib.images import ImageInput, read_image
@@ -281,6 +282,17 @@ def test_empty_folders_and_folders_of_something_else(tmp_path):
     assert "reports" in refusal(tmp_path / "empty")
 
 
+def test_limits_are_checked_before_pixels_are_read(tmp_path, monkeypatch):
+    paths = write_series(tmp_path / "ct")
+    monkeypatch.setattr(dicom_series, "MAX_VOXELS", 1000)
+    monkeypatch.setattr(dicom_series, "_read_file", None)
+    monkeypatch.setattr(dicom_series, "_pixels", None)
+    shutil.copy(paths[0], tmp_path / "ct" / "copy.dcm")
+    assert "larger than can be handled" in refusal(tmp_path / "ct")
+    monkeypatch.setattr(dicom_series, "MAX_FILES", 5)
+    assert "too many files" in refusal(tmp_path / "ct")
+
+
 def test_images_without_a_position(tmp_path):
     def lose_position(dataset, index):
         del dataset.ImagePositionPatient
@@ -472,6 +484,16 @@ def test_rescale_missing_and_the_usual_offset_fits(tmp_path):
         del dataset.RescaleSlope, dataset.RescaleIntercept
 
     write_series(tmp_path / "ct", edit=strip)
+    read = read_image(tmp_path / "ct")
+    assert "the usual -1024 was added" in the_warning(read)
+    assert np.array_equal(array(read), body(8))
+
+
+def test_rescale_values_that_say_nothing(tmp_path):
+    def reset(dataset, index):
+        dataset.RescaleIntercept = 0
+
+    write_series(tmp_path / "ct", edit=reset)
     read = read_image(tmp_path / "ct")
     assert "the usual -1024 was added" in the_warning(read)
     assert np.array_equal(array(read), body(8))

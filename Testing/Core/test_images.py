@@ -161,6 +161,14 @@ def test_other_voxel_types_become_int16(tmp_path, dtype):
     assert same_geometry(read.image, make_ct())
 
 
+def test_values_beyond_int16_are_cut_off(tmp_path):
+    values = body(8).astype(np.int32)
+    values[0, 0, :2] = 100_000, -100_000
+    read = array(read_image(write(tmp_path / "a.nrrd", make_ct(values))))
+    assert read[0, 0, :2].tolist() == [32767, -32768]
+    assert np.array_equal(read[1:], body(8)[1:])
+
+
 def test_a_file_that_does_not_say_which_side_is_left_is_warned_of(tmp_path):
     image = nibabel.Nifti1Image(np.ascontiguousarray(body(8).T), None)
     image.header.set_zooms((2.0, 1.5, 3.0))
