@@ -155,7 +155,7 @@ def _offset_to_hounsfield(
         if from_ct_scanner:
             warnings.append(
                 f"{name} has no valid calibration to Hounsfield units; "
-                "they look like Hounsfield units and are taken as such."
+                "its values look like Hounsfield units and are taken as such."
             )
         return 0
     shifted = values + CT_OFFSET
@@ -163,6 +163,7 @@ def _offset_to_hounsfield(
     if (
         from_ct_scanner
         and looks_like_hounsfield(shifted)
+        and air.size
         and abs(float(np.median(air)) - AIR_HU) < _AIR_TOLERANCE_HU
     ):
         warnings.append(
