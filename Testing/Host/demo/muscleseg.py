@@ -11,34 +11,28 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import slicerhost
-from ReadingRoomLib.errors import DownloadFailed
+from slicerhost.libraries import panel_problem
 
-from .page import Page, Row
-from .pictures import draw_pictures
+from .page import Page, Picture, Row
+from .sample import Sample, get_sample
+from .steps import keep_library_messages, say, step
 
-STEPS = 6
-SOFT_TISSUE = (400, 40)  # window and level in HU
 GROUPS = {"bone": "Bones", "hip": "Muscles of the hip", "thigh": "Muscles of the thigh"}
+FILES = {
+    "scene.mrb": "the whole scene; open it in 3D Slicer",
+    "segmentation.seg.nrrd": "the segmentation, with names, colours and terminology",
+    "labels.nrrd": "the label map on the grid of the CT; its numbers are named in result.json",
+    "uncertainty.nrrd": "the uncertainty of each voxel, 0 to 1",
+    "measurements.csv": "the table above",
+    "result.json": "what was run on what: parameters, versions, model, image, times",
+    "simulated_ct.nrrd": "the simulated CT",
+}
 
 
-@dataclass(frozen=True)
-class Sample:
-    """The CT of the demo: where it is, what it is, and what must be said about it."""
-
-    path: Path
-    name: str
-    description: str
-    note: str = ""
-
-
-def main() -> int:
-    """Run the demo; return how the program should exit."""
+def main() -> None:
+    """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for the page")
     parser.add_argument("--samples", type=int, default=10, help="Monte Carlo samples")
@@ -46,187 +40,35 @@ def main() -> int:
     arguments = parser.parse_args()
 
     began = time.monotonic()
-    keep_library_messages(arguments.output / "libraries.log")
     folder = arguments.output / "muscleseg"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    keep_library_messages(arguments.output / "libraries.log")
 
     with step(1, "Getting the CT"):
         sample = get_sample(folder, arguments.simulated)
-        print(f"      {sample.description}")
-    with step(2, "Starting the host and opening the module"):
-        slicerhost.start()
-        slicerhost.load_module("ReadingRoomCore", panel=False)
-        widget = slicerhost.load_module("MuscleSeg")
-    with step(3, "Segmenting: this takes longest"):
-        result = segment(widget, sample, arguments.samples)
-    with step(4, "Writing the files"):
-        files = write_files(widget, result, folder)
-    with step(5, "Drawing the pictures"):
-        pictures, reason = draw_pictures(widget, result, folder)
-        print(f"      {reason or f'{len(pictures)} pictures'}")
+        say(sample.description)
+    problem = panel_problem()
+    if problem:
+        say(problem)
+        from .without_host import run
+    else:
+        from .in_host import run
+    manifest, pictures, reason = run(sample, arguments.samples, folder)
     with step(6, "Writing the page"):
-        page = make_page(sample, result, pictures, reason, files)
+        page = make_page(sample, manifest, pictures, problem or reason, folder)
         index = arguments.output / "index.html"
         index.write_text(page.render(), encoding="utf-8")
-    widget.logic.shutdown()
-    slicerhost.stop()
 
     print(f"\nDone in {time.monotonic() - began:.0f} s. Look at: {index.resolve().as_uri()}")
     print(f"All files are in: {folder}")
-    return 0
 
 
-def keep_library_messages(path: Path) -> None:
-    """Send what VTK and Slicer's libraries say to a file, away from the steps on the screen."""
-    import vtk
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    window = vtk.vtkFileOutputWindow()
-    window.SetFileName(str(path))
-    vtk.vtkOutputWindow.SetInstance(window)
-    vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_OFF)
-
-
-@contextmanager
-def step(number: int, text: str) -> Iterator[None]:
-    """Say which step begins, and how long it took."""
-    print(f"[{number}/{STEPS}] {text}", flush=True)
-    began = time.monotonic()
-    yield
-    print(f"      {time.monotonic() - began:.0f} s", flush=True)
-
-
-# --- image -----------------------------------------------------------------------------------
-
-
-def get_sample(folder: Path, simulated: bool) -> Sample:
-    """Return the real example CT, or a simulated one where it cannot be had."""
-    if not simulated:
-        from ReadingRoomLib.sampledata import fetch_example_ct
-
-        try:
-            path = fetch_example_ct()
-        except DownloadFailed as error:
-            print(f"      {error.message} Taking a simulated CT instead.")
-        else:
-            return Sample(
-                path,
-                "Example CT",
-                "A real CT from lower chest to hips, 3 mm, prone, with one metal hip "
-                "(example of TotalSegmentator 2.18.0, Apache-2.0).",
-            )
-    return Sample(
-        simulated_ct(folder / "simulated_ct.nrrd"),
-        "Simulated CT",
-        "A simulated CT, drawn from simple shapes.",
-        "This is not a patient: the example CT could not be fetched, so the CT was simulated from "
-        "simple shapes. The pictures show how the module works, and nothing about how well.",
-    )
-
-
-def simulated_ct(path: Path) -> Path:
-    """Write a simulated CT and return its path."""
-    import SimpleITK as sitk
-
-    from ReadingRoomLib.phantoms.pelvis import simulate_pelvis
-
-    sitk.WriteImage(simulate_pelvis({}).image, str(path), useCompression=True)
-    return path
-
-
-# --- computation -----------------------------------------------------------------------------
-
-
-def segment(widget, sample: Sample, samples: int):
-    """Load the CT, run the module's logic on it and give the result to its panel."""
-    import slicer
-
-    volume = slicer.util.loadVolume(str(sample.path), {"name": sample.name})
-    volume.GetDisplayNode().SetAutoWindowLevel(False)
-    volume.GetDisplayNode().SetWindowLevel(*SOFT_TISSUE)
-    parameters = widget.logic.getParameterNode()
-    parameters.inputVolume = volume
-    parameters.samples = samples
-    result = widget.logic.process(
-        volume,
-        model=parameters.model,
-        samples=samples,
-        sides=parameters.sides,
-        seed=parameters.seed,
-        wait=True,
-        onProgress=ProgressLine(),
-    )
-    widget.onFinished(result)
-    return result
-
-
-class ProgressLine:
-    """Shows one line that is overwritten, or one line for each stage where that cannot be."""
-
-    def __init__(self) -> None:
-        self.stage = ""
-
-    def __call__(self, stage: str, done: int, total: int, message: str) -> None:
-        share = f"{100 * done // total:3d} %" if total else ""
-        if sys.stdout.isatty():
-            print(f"\r      {message}: {share}".ljust(60), end="", flush=True)
-            if stage == "write" and done == total:
-                print()
-        elif stage != self.stage:
-            print(f"      {message}", flush=True)
-        self.stage = stage
-
-
-# --- files -----------------------------------------------------------------------------------
-
-
-def write_files(widget, result, folder: Path) -> list[tuple[str, str]]:
-    """Write everything that needs no picture; return each file's path on the page and content."""
-    import slicer
-
-    exported = Path(widget.logic.export(result, str(folder)))
-    for path in exported.iterdir():
-        path.replace(folder / path.name)
-    exported.rmdir()
-    write_label_map(folder, result.manifest["labels"])
-    if not slicer.util.saveScene(str(folder / "scene.mrb")):
-        raise OSError("The scene could not be saved.")
-    described = {
-        "scene.mrb": "the whole scene; open it in 3D Slicer",
-        "segmentation.seg.nrrd": "the segmentation, with names, colours and terminology",
-        "labels.nrrd": "the label map on the grid of the CT; its numbers are named in result.json",
-        "uncertainty.nrrd": "the uncertainty of each voxel, 0 to 1",
-        "measurements.csv": "the table above",
-        "result.json": "what was run on what: parameters, versions, model, image, times",
-    }
-    return [(f"muscleseg/{name}", text) for name, text in described.items()]
-
-
-def write_label_map(folder: Path, labels: dict[str, str]) -> None:
-    """Write ``labels.nrrd`` from the exported segmentation, on the grid of the CT."""
-    import SimpleITK as sitk
-
-    from ReadingRoomLib.segmentation_files import read_seg_nrrd
-
-    image, _ = read_seg_nrrd(folder / "segmentation.seg.nrrd")
-    grid = sitk.ReadImage(str(folder / "uncertainty.nrrd"))
-    image = sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
-    values = {int(value) for value in labels}
-    found = set(sitk.GetArrayViewFromImage(image).ravel().tolist()) - {0}
-    if not found <= values:
-        raise ValueError(f"labels without a name: {sorted(found - values)}")
-    sitk.WriteImage(image, str(folder / "labels.nrrd"), useCompression=True)
-
-
-# --- page ------------------------------------------------------------------------------------
-
-
-def make_page(sample: Sample, result, pictures, no_pictures: str, files) -> Page:
+def make_page(
+    sample: Sample, manifest: dict, pictures: list[Picture], no_pictures: str, folder: Path
+) -> Page:
     """Put everything into the page."""
-    manifest = result.manifest
     rows = make_rows(manifest)
-    checks = [f"{row.name}: {row.flag}." for row in rows if row.flag]
     model = manifest["model"]
     return Page(
         title="MuscleSeg",
@@ -240,18 +82,20 @@ def make_page(sample: Sample, result, pictures, no_pictures: str, files) -> Page
             ("Computed on", f"{manifest['device']}, {manifest['timings']['total']:.0f} s"),
         ],
         notes=[sample.note] if sample.note else [],
-        flags=[*manifest["warnings"], *checks],
+        flags=[*manifest["warnings"], *check_sentences(rows)],
         pictures=pictures,
         no_pictures=no_pictures,
         rows=rows,
         model=model_sentences(model),
-        files=files,
+        files=[
+            (f"muscleseg/{name}", text) for name, text in FILES.items() if (folder / name).exists()
+        ],
         disclaimer=manifest["disclaimer"],
     )
 
 
 def make_rows(manifest: dict) -> list[Row]:
-    """Return the measured structures: bones, hip, thigh; left below right."""
+    """Return the measured structures: bones, hip, thigh; left above right."""
     from MuscleSegLib.structures import STRUCTURES, labels_of
 
     labels = {
@@ -279,6 +123,15 @@ def make_rows(manifest: dict) -> list[Row]:
     return rows
 
 
+def check_sentences(rows: list[Row]) -> list[str]:
+    """Return one sentence for each reason to check, naming the structures it holds for."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        for reason in filter(None, row.flag.split("; ")):
+            names.setdefault(reason, []).append(row.name)
+    return [f"{reason.capitalize()}: {'; '.join(found)}." for reason, found in names.items()]
+
+
 def model_sentences(model: dict) -> list[str]:
     """Return what a reader must know about the model."""
     sentences = [f"The model {model['name']} learned from {model['trained_on']}."]
@@ -296,4 +149,7 @@ def model_sentences(model: dict) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except RuntimeError as error:  # a sentence for the user, from the module
+        sys.exit(f"\nThe demo cannot go on: {error}")

@@ -88,7 +88,7 @@ class Page:
         Findings that a person should check.
     pictures : sequence of Picture
     no_pictures : str
-        Why there are none; empty when there are.
+        Why some are missing; empty when none is.
     rows : sequence of Row
     model : sequence of str
         Sentences about the model: what it learned from, how good it is, on what.
@@ -116,7 +116,8 @@ class Page:
             _facts(self.facts),
             _flags(self.flags),
             "<h2>Pictures</h2>",
-            _notice([self.no_pictures]) if self.no_pictures else _pictures(self.pictures),
+            _notice([self.no_pictures] if self.no_pictures else []),
+            _pictures(self.pictures) if self.pictures else "",
             "<h2>Measurements</h2>",
             _table(self.rows),
             "<h2>The model</h2>",

@@ -9,6 +9,7 @@ import numpy as np
 
 from slicerhost import views
 from slicerhost.libraries import MissingLibrary
+from slicerhost.photo import photograph
 
 from .page import Picture
 
@@ -26,12 +27,12 @@ ORIENTATIONS = {  # how each is seen, and the axis that it cuts (x, y, z in LPS)
 
 
 def draw_pictures(widget, result, folder: Path) -> tuple[list[Picture], str]:
-    """Draw everything; return the pictures, or none and the reason."""
+    """Draw what can be drawn; return the pictures, and why some are missing."""
     try:
-        pictures = [*draw_slices(result, folder), *draw_in_space(result, folder)]
+        pictures, reason = [*draw_slices(result, folder), *draw_in_space(result, folder)], ""
     except MissingLibrary as error:
-        return [], str(error)
-    return [*pictures, *draw_panel(widget, folder)], ""
+        pictures, reason = [], str(error)
+    return [*pictures, *draw_panel(widget, folder)], reason
 
 
 # --- slices ----------------------------------------------------------------------------------
@@ -166,8 +167,7 @@ def draw_in_space(result, folder: Path) -> list[Picture]:
 def draw_panel(widget, folder: Path) -> list[Picture]:
     """Photograph the module's panel with the result in it."""
     widget.showResult()
-    widget.parent.resize(500, widget.parent.sizeHint.height())
-    widget.parent.grab().save(str(folder / "panel.png"))
+    photograph("MuscleSeg", folder / "panel.png")
     return [
         Picture(
             "muscleseg/panel.png",
