@@ -251,7 +251,7 @@ class _Writer:
             plane = rejected[nearest[0][z]]
             if plane.any():
                 view = self.labels[z, self.grid.rows, self.grid.columns]
-                view[plane[np.ix_(nearest[1], nearest[2])]] = 0
+                view[plane[np.ix_(nearest[1], nearest[2])] == view] = 0
 
 
 def _refine(stack: torch.Tensor, y_axis: Axis, x_axis: Axis) -> torch.Tensor:

@@ -153,7 +153,7 @@ def segment_seed(
             labels[z, rows, columns] = mean[:, :height, :width].argmax(0).cpu().numpy()
             uncertainty[z, rows, columns] = doubt[:height, :width].cpu().numpy()
             on_slices(z + 1, len(ct))
-    labels[islands(labels)] = 0
+    labels[islands(labels) == labels] = 0
     return Prediction(labels, uncertainty)
 
 
