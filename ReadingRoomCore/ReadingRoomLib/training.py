@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training on MONAI's engine: seeded, resumable after a kill, with live curves.
 
-The data of step k depend on the seed and on k alone, so a run that was killed and resumed sees
-exactly what an uninterrupted run sees.
+The data and the random numbers (dropout) of step k depend on the seed and on k alone, so a run that
+was killed and resumed ends with exactly the weights of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from monai.inferers import Inferer
 from monai.utils import set_determinism
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from .montecarlo import sample_seed
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.jsonl"
@@ -166,6 +168,10 @@ def train(
         optim_set_to_none=True,
     )
 
+    @trainer.on(Events.ITERATION_STARTED)
+    def seed_step(engine) -> None:
+        torch.manual_seed(sample_seed(settings.seed, start + engine.state.iteration))
+
     @trainer.on(Events.ITERATION_COMPLETED)
     def after_step(engine) -> None:
         step = start + engine.state.iteration
@@ -174,10 +180,11 @@ def train(
             raise FloatingPointError(f"The loss is not a number at step {step}.")
         schedule.step()
         average.update(network, step)
-        if step % settings.checkpoint_every == 0 or step == settings.steps:
-            _save(folder / CHECKPOINT, parts, step)
+        # the history first: resuming drops the lines after the checkpoint, but cannot invent any
         with (folder / HISTORY).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, "loss": round(value, 5)}) + "\n")
+        if step % settings.checkpoint_every == 0 or step == settings.steps:
+            _save(folder / CHECKPOINT, parts, step)
         if on_step:
             on_step(step, value)
 
