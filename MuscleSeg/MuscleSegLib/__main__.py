@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
 from ReadingRoomLib.commands import (
     DeviceOption,
     ModelOption,

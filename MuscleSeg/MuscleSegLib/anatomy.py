@@ -19,8 +19,9 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
-from ReadingRoomLib.phantoms.ct_synthesis import IGNORED, RegionMap, Tissue
 from scipy import ndimage
+
+from ReadingRoomLib.phantoms.ct_synthesis import IGNORED, RegionMap, Tissue
 
 # region codes beyond the labels of the sources
 SKIN, FAT, INTERMUSCULAR, CAVITY, UNKNOWN = 240, 241, 242, 243, 244
@@ -55,7 +56,8 @@ def read_pelvic_reference(folder: Path) -> RegionMap:
         tissue[label] = Tissue.BONE if label <= SPINE else Tissue.MUSCLE
         target[label] = PELVIC_TARGETS.get(label, 0)
     _name_filling(tissue, target)
-    return RegionMap(regions, spacing, tissue, target, implants=(FEMUR, FEMUR, FEMUR, PELVIS, SPINE))
+    implants = (FEMUR, FEMUR, FEMUR, PELVIS, SPINE)
+    return RegionMap(regions, spacing, tissue, target, implants)
 
 
 def read_trunk_labels(label_file: Path, names_file: Path) -> RegionMap:
@@ -67,7 +69,8 @@ def read_trunk_labels(label_file: Path, names_file: Path) -> RegionMap:
     pad = (0, 30, 30)
     labels = np.pad(labels, [(p, p) for p in pad])
 
-    limbs = [v for v, name in names.items() if name.split("_")[0] in ("humerus", "skull", "scapula")]
+    limbs = [value for value, name in names.items()
+             if name.split("_")[0] in ("humerus", "skull", "scapula")]
     trunk = (labels > 0) & ~np.isin(labels, limbs)
     hull = _hull_by_slice(trunk)
     body = ndimage.binary_dilation(hull, iterations=round(16 / spacing[1]),

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import numpy as np
-from ReadingRoomLib.errors import BadInput
 from scipy import ndimage
+
+from ReadingRoomLib.errors import BadInput
 
 AIR_HU = -1024.0
 BODY_HU = -300.0  # everything but air and lung is above
@@ -25,7 +26,9 @@ def find_body(ct: np.ndarray, spacing: tuple[float, float, float]) -> tuple[slic
     coarse = ct[:: steps[0], :: steps[1], :: steps[2]] > BODY_HU
     opened = ndimage.binary_opening(coarse, np.ones((1, 3, 3)))  # the table is thin
     if not opened.any():
-        raise BadInput("There is nothing but air in this CT; check that the right series was chosen.")
+        raise BadInput(
+            "There is nothing but air in this CT: check that the right series was chosen."
+        )
     parts, count = ndimage.label(opened)
     sizes = np.bincount(parts.ravel())[1:]
     largest = np.isin(parts, 1 + np.flatnonzero(sizes > 0.05 * sizes.max()))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+
 from ReadingRoomLib.devices import fast_in_bfloat16
 from ReadingRoomLib.montecarlo import dropout_active, sample_seed, summarise_samples
 
@@ -244,7 +245,7 @@ class _Writer:
             return
         z_axis, y_axis, x_axis = self.grid.axes
         nearest = [
-            np.array([round(axis.in_working(v)) for v in range(axis.first, axis.first + axis.count)])
+            np.array([round(axis.in_working(axis.first + v)) for v in range(axis.count)])
             .clip(0, axis.size - 1) for axis in (z_axis, y_axis, x_axis)
         ]
         for z in range(len(self.labels)):

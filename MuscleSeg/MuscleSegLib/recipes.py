@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch.utils.data import Dataset
+
 from ReadingRoomLib.phantoms.ct_synthesis import (
     IGNORED,
     RegionMap,
     SynthesisSettings,
     simulate,
 )
-from torch.utils.data import Dataset
 
 CLASSES = 23  # 22 structures and background
 

@@ -14,10 +14,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from ReadingRoomLib.devices import fast_in_bfloat16
-from ReadingRoomLib.montecarlo import sample_seed, summarise_samples
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ReadingRoomLib.devices import fast_in_bfloat16
+from ReadingRoomLib.montecarlo import sample_seed, summarise_samples
 
 from .body import AIR_HU, find_body
 from .networks import BayesianUNet

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+import torch
+
 from ReadingRoomLib.bundles import Bundle, load_bundle
 from ReadingRoomLib.commands import Job
 from ReadingRoomLib.devices import MemoryFallback
-from ReadingRoomLib.errors import BadInput
+from ReadingRoomLib.errors import BadInput, ModelUntrusted
 from ReadingRoomLib.geometry import AxisOrder, resample_like, straighten, to_lps_axes
 from ReadingRoomLib.images import ImageInput, read_image
 from ReadingRoomLib.models import find_model
@@ -18,12 +20,14 @@ from ReadingRoomLib.segmentation_files import SegmentDescription, write_seg_nrrd
 
 from .inference import Prediction, segment
 from .measurements import measure, write_csv
-from .recipes import RECIPES
+from .networks import BayesianUNet, ContextUNet
+from .recipes import CLASSES, RECIPES
 from .sides import midline, split_sides
 from .structures import STRUCTURES, labels_of
 
 REGISTRY = Path(__file__).parent / "models.json"
-NETWORKS = ("MuscleSegLib.networks.ContextUNet", "MuscleSegLib.networks.BayesianUNet")
+NETWORK_OF = {"modern": ContextUNet, "seed": BayesianUNet}
+NETWORKS = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in NETWORK_OF.values())
 
 OBLIQUE_DEGREES = 20.0  # what the training's rotations cover; more is straightened first
 METAL_HU = 2500
@@ -77,15 +81,40 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
 
 
 def load_model(model: str, recipe: str | None) -> Bundle:
-    """Find, verify and build a model; with ``recipe`` named, the first model of that recipe."""
-    folder = find_model(model if recipe in (None, "modern") else f"{model}-{recipe}", REGISTRY)
-    bundle = load_bundle(folder, NETWORKS)
-    if recipe and bundle.metadata["recipe"] != recipe:
+    """Find, verify and build a model.
+
+    Args:
+        model: name in the registry, or folder of a bundle. The models of a family share a name,
+            those that are not ``modern`` with their recipe behind it: ``starter-seed``.
+        recipe: what it must have been trained as, or None.
+    """
+    of_family = recipe not in (None, "modern") and not Path(model).expanduser().is_dir()
+    bundle = load_bundle(find_model(f"{model}-{recipe}" if of_family else model, REGISTRY),
+                         NETWORKS)
+    trained_as = bundle.metadata["recipe"]
+    if recipe and trained_as != recipe:
         raise BadInput(
-            f"The model {model} was trained with the recipe {bundle.metadata['recipe']}, not "
+            f"The model {bundle.metadata['name']} was trained with the recipe {trained_as}, not "
             f"{recipe}: leave the recipe out or choose another model."
         )
+    if not _fits(bundle):
+        raise ModelUntrusted(
+            f"The model {bundle.metadata['name']} was not made for this module: choose another."
+        )
     return bundle
+
+
+def _fits(bundle: Bundle) -> bool:
+    """Whether the network takes what its recipe gives, and answers with our structures."""
+    recipe = RECIPES.get(bundle.metadata["recipe"])
+    if recipe is None or not isinstance(bundle.network, NETWORK_OF[recipe.name]):
+        return False
+    try:
+        with torch.inference_mode():
+            logits = bundle.network(torch.zeros(1, recipe.channels, 32, 32))
+    except RuntimeError:
+        return False
+    return logits.shape == (1, CLASSES, 32, 32)
 
 
 def describe(bundle: Bundle) -> dict:
@@ -121,7 +150,7 @@ def _predict(job: Job, bundle: Bundle, array, spacing, samples: int) -> Predicti
 
 
 def _require_anatomy(labels: np.ndarray, voxel_ml: float) -> None:
-    counts = np.bincount(labels.ravel(), minlength=len(STRUCTURES) + 1)
+    counts = sum(np.bincount(plane.ravel(), minlength=len(STRUCTURES) + 1) for plane in labels)
     if counts[1:].sum() * voxel_ml < SMALLEST_ML or not counts[list(BONES)].any():
         raise BadInput(
             "No hip or thigh was found in this CT: choose a scan that shows the pelvis or the legs."

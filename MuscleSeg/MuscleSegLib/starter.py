@@ -15,6 +15,7 @@ from typing import Annotated
 
 import torch
 import typer
+
 from ReadingRoomLib.bundles import SIZE_LIMITS, write_bundle
 from ReadingRoomLib.phantoms.ct_synthesis import RegionMap, SynthesisSettings
 from ReadingRoomLib.training import CHECKPOINT, TrainingSettings
