@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import os
 import shlex
@@ -146,11 +147,22 @@ def _provide_python_slicer() -> None:
     os.environ["PATH"] = os.pathsep.join((str(folder), _host.path_before))
 
 
+def _protect_none() -> None:
+    """Lets None never be freed, as Python 3.12 and later do themselves.
+
+    Each static function of PySide6 6.12 that returns nothing takes one reference too many, so that
+    Python 3.11 aborts after some thousand calls of ``processEvents``.
+    """
+    if sys.version_info < (3, 12):
+        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
+
+
 def _install() -> None:
     """Once per process: ``qt`` and ``ctk``, and a ``slicer`` with the desktop's names only."""
     global _installed
     if _installed:
         return
+    _protect_none()
     import slicer
 
     from . import pythonqt, qmrml, utilities
