@@ -30,7 +30,7 @@ help:
 	@echo "  make test     run every test                                              (up to 15 minutes)"
 	@echo
 	@echo "  make lint     check style with ruff"
-	@echo "  make photos   photograph the panels into Docs/pictures"
+	@echo "  make photos   take the pictures of the documents from the demo"
 	@echo "  make models   train the starter model again                               (hours)"
 	@echo "  make bench    measure accuracy, speed and memory"
 	@echo "  make clean    remove .venv and everything made by the targets above"
@@ -78,9 +78,12 @@ bench: $(INSTALLED)
 	@$(RUN) Testing/Benchmarks/run.py
 
 photos: $(INSTALLED)
+	@[ -f demo/muscleseg/overview.png ] || $(RUN) -m demo.muscleseg --output demo
 	@mkdir -p Docs/pictures
-	@$(RUN) -m slicerhost photo MuscleSeg Docs/pictures/MuscleSeg-panel.png
-	@echo "Look at: Docs/pictures/MuscleSeg-panel.png"
+	@cp demo/muscleseg/overview.png Docs/pictures/MuscleSeg-overview.png
+	@$(RUN) -m slicerhost photo MuscleSeg Docs/pictures/MuscleSeg-panel.png \
+		--scene demo/muscleseg/scene.mrb
+	@echo "Look at: Docs/pictures"
 
 clean:
 	rm -rf $(VENV) demo build .pytest_cache .ruff_cache .hypothesis readingroom.egg-info

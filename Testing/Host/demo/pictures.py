@@ -15,6 +15,7 @@ from .page import Picture
 
 SLICE_SIZE = (960, 640)
 SPACE_SIZE = (960, 800)
+OVERVIEW_SIZE = (600, 420)  # of each of three pictures side by side
 RENDERING_SIZE = (720, 600)  # smaller: without a graphics card it takes a while
 RENDERING_PRESET = "CT-Cardiac3"  # muscles and bones through the skin
 ZOOM = 1.3
@@ -30,6 +31,7 @@ def draw_pictures(widget, result, folder: Path) -> tuple[list[Picture], str]:
     """Draw what can be drawn; return the pictures, and why some are missing."""
     try:
         pictures, reason = [*draw_slices(result, folder), *draw_in_space(result, folder)], ""
+        draw_overview(result, folder)
     except MissingLibrary as error:
         pictures, reason = [], str(error)
     return [*pictures, *draw_panel(widget, folder)], reason
@@ -162,6 +164,27 @@ def draw_in_space(result, folder: Path) -> list[Picture]:
     module_views.showVolumeRendering(result.inputVolume, False, RENDERING_PRESET)
     module_views.showIn3D(result.segmentation, True)
     return pictures
+
+
+def draw_overview(result, folder: Path) -> None:
+    """Draw an axial plane twice and the surfaces, side by side: one picture to show around."""
+    planes = Planes(folder / "labels.nrrd")
+    segments = result.segmentation.GetDisplayNode()
+    parts = []
+    for map_node in (None, result.uncertaintyVolume):
+        views.show_slices(result.inputVolume, map_node, opacity=0.8)
+        segments.SetVisibility2DFill(map_node is None)
+        parts.append(
+            views.slice_picture(
+                "axial",
+                OVERVIEW_SIZE,
+                centre=planes.centre_of(2),
+                field_of_view=planes.field_of_view(2, OVERVIEW_SIZE),
+            )
+        )
+    segments.SetVisibility2DFill(True)
+    parts.append(views.three_d_picture(OVERVIEW_SIZE, "Posterior", zoom=ZOOM, box=False))
+    views.save_png(np.concatenate(parts, axis=1), folder / "overview.png")
 
 
 def draw_panel(widget, folder: Path) -> list[Picture]:
