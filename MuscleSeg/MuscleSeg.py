@@ -551,7 +551,7 @@ class MuscleSegLogic(ScriptedLoadableModuleLogic):
                 onFailed(code, sentence, log)
 
         try:
-            path = os.path.join(folder, "ct.nrrd")
+            path = os.path.join(folder, f"{fileName(inputVolume) or 'CT'}.nrrd")
             volumes.writeVolume(inputVolume, path)
             arguments = ["segment", path, "--output", os.path.join(folder, "result"),
                          "--model", model, "--samples", samples,
@@ -622,9 +622,7 @@ class MuscleSegLogic(ScriptedLoadableModuleLogic):
         :param folder: a new folder, named after the segmentation, is made in it.
         :return: path of the new folder.
         """
-        name = "".join(c if c.isalnum() or c in " -_." else "_"
-                       for c in result.segmentation.GetName())
-        target = os.path.join(folder, name)
+        target = os.path.join(folder, fileName(result.segmentation) or "result")
         os.makedirs(target)
         segmentations.writeSegmentation(
             result.segmentation, os.path.join(target, "segmentation.seg.nrrd"))
@@ -634,6 +632,12 @@ class MuscleSegLogic(ScriptedLoadableModuleLogic):
         with open(os.path.join(target, "result.json"), "w", encoding="utf-8") as file:
             file.write(result.report.GetText() if result.report else "{}")
         return target
+
+
+def fileName(node) -> str:
+    """A node's name as the name of a file; empty when nothing is left of it."""
+    name = "".join(c if c.isalnum() or c in " -_." else "_" for c in node.GetName())
+    return name[:80].strip(" .")
 
 
 def measurementColumns(path) -> dict:

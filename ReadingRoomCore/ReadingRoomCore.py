@@ -90,10 +90,11 @@ class ReadingRoomCoreTest(ScriptedLoadableModuleTest):
 
     def test_librariesImport(self):
         import ReadingRoomLib
-        from ReadingRoomSlicerLib import dependencies, settings
+        from ReadingRoomSlicerLib import settings
+        from ReadingRoomSlicerLib.resources import resourcePath
 
         self.assertTrue(ReadingRoomLib.__version__)
         self.assertIn(settings.device(), list(settings.Device))
-        requirements = slicer.packaging.load_requirements(dependencies.requirementsPath())
+        requirements = slicer.packaging.load_requirements(resourcePath("requirements.txt"))
         self.assertTrue(requirements)
         self.delayDisplay("Test passed")

@@ -16,6 +16,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from . import settings
+from .resources import resourcePath
 
 TORCH = "torch>=2.6"
 
@@ -23,17 +24,12 @@ KEPT_PACKAGES = ("numpy", "scipy", "SimpleITK", "pydicom", "vtk")
 """Packages that Slicer itself is built with: whatever is installed, their version stays."""
 
 
-def requirementsPath() -> str:
-    """The requirements file of the extension."""
-    core = os.path.dirname(slicer.util.modulePath("ReadingRoomCore"))
-    return os.path.join(core, "Resources", "requirements.txt")
-
-
 def missingRequirements() -> list:
     """What is not installed or too old, as texts such as ``monai>=1.5``. Looks, imports nothing."""
     import slicer.packaging
 
-    requirements = [TORCH, *slicer.packaging.load_requirements(requirementsPath())]
+    requirements = [TORCH, *slicer.packaging.load_requirements(
+        resourcePath("requirements.txt"))]
     return [str(r) for r in requirements if not slicer.packaging.pip_check(r)]
 
 

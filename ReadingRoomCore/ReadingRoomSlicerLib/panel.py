@@ -16,6 +16,8 @@ from ReadingRoomLib import models
 from ReadingRoomLib.errors import ReadingRoomError
 from ReadingRoomLib.progress import RemainingTime, format_duration
 
+from .resources import resourcePath
+
 CHECK_BACKGROUND = (255, 214, 150)
 CHECK_TEXT = (120, 50, 0)
 
@@ -36,11 +38,9 @@ class ReadingRoomPanel:
         self._log = ""
         self._cardBrowser = None
         self._remaining = RemainingTime()
-        core = os.path.dirname(slicer.util.modulePath("ReadingRoomCore"))
-        shared = slicer.util.loadUI(os.path.join(core, "Resources", "UI", "ReadingRoomPanel.ui"))
-        self._take(shared, moduleWidget)
-        self.ui = slicer.util.childWidgetVariables(moduleWidget)
-        self._alignLabels(moduleWidget)
+        shared = slicer.util.loadUI(resourcePath("UI", "ReadingRoomPanel.ui"))
+        self.ui = self._assemble(moduleWidget, shared)
+        self._alignLabels()
         self.ui.cardButton.connect("clicked()", self.showCard)
         self.ui.logButton.connect("clicked()", self.showLog)
         self.ui.modelComboBox.connect("currentIndexChanged(int)", self._onModelIndexChanged)
@@ -50,8 +50,8 @@ class ReadingRoomPanel:
         self.setRunning(False)
         self.showMessage("")
 
-    def _take(self, shared, moduleWidget) -> None:
-        """Move the shared parts to their places among the module's own."""
+    def _assemble(self, moduleWidget, shared):
+        """Move the shared parts to their places among the module's own; return all of them."""
         parts = slicer.util.childWidgetVariables(shared)
         own = slicer.util.childWidgetVariables(moduleWidget)
         own.inputsWidget.layout().addRow(_("Model:"), parts.modelWidget)
@@ -62,9 +62,12 @@ class ReadingRoomPanel:
         for part in (parts.runWidget, parts.resultCollapsibleButton, parts.disclaimerLabel):
             layout.addWidget(part)
         layout.addStretch(1)
-        shared.deleteLater()
+        shared.setParent(moduleWidget)  # empty and hidden now; it goes when the panel goes
+        for name, part in vars(parts).items():
+            setattr(own, name, part)
+        return own
 
-    def _alignLabels(self, moduleWidget) -> None:
+    def _alignLabels(self) -> None:
         """Give the labels of inputs and advanced settings the same width."""
         labels = []
         for form in (self.ui.inputsWidget.layout(), self.ui.advancedCollapsibleButton.layout()):

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from ReadingRoomLib import models, sampledata
 
 from . import jobs, settings
+from .resources import resourcePath
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,11 @@ def register(category: str, title: str, *samples) -> None:
     import SampleData
 
     SampleData.SampleDataLogic.registerCustomSampleDataCategory(category, title=title)
-    icons = os.path.join(
-        os.path.dirname(slicer.util.modulePath("ReadingRoomCore")), "Resources", "Icons")
     for sample in samples:
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
             category=category,
             sampleName=sample.name,
-            thumbnailFileName=os.path.join(icons, f"{sample.name}.png"),
+            thumbnailFileName=resourcePath("Icons", f"{sample.name}.png"),
             uris=sample.source,
             fileNames=sample.fileName,
             nodeNames=sample.name,

@@ -27,11 +27,13 @@ def writeVolume(volumeNode, path: str) -> None:
 
 
 def readVolume(volumeNode, path: str) -> None:
-    """Read image and geometry of a file into a node, which stays independent of the file.
+    """Read image and geometry of a NRRD file into a node, which stays independent of the file.
 
     :raises RuntimeError: when it cannot be read.
     """
-    storageNode = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    # Unlike the general reader it keeps the order of the slices of a left-handed grid, so that
+    # the voxels correspond to those of the image one by one.
+    storageNode = slicer.vtkMRMLNRRDStorageNode()
     storageNode.SetFileName(path)
     if not storageNode.ReadData(volumeNode):
         raise RuntimeError(f"The volume {os.path.basename(path)} could not be read.")
@@ -42,17 +44,20 @@ def placeWith(node, volumeNode) -> None:
     if node.IsA("vtkMRMLTransformableNode"):
         node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    item = hierarchy.GetItemByDataNode(node)
-    volumeItem = hierarchy.GetItemByDataNode(volumeNode)
-    if item and volumeItem:
-        hierarchy.SetItemParent(item, hierarchy.GetItemParent(volumeItem))
+    hierarchy.SetItemParent(
+        _hierarchyItem(hierarchy, node),
+        hierarchy.GetItemParent(_hierarchyItem(hierarchy, volumeNode)))
+
+
+def _hierarchyItem(hierarchy, node):
+    return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(
+        hierarchy.GetSceneItemID(), node)
 
 
 def modality(volumeNode) -> str:
     """DICOM modality of a volume loaded from DICOM, such as ``CT``; empty when unknown."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    item = hierarchy.GetItemByDataNode(volumeNode)
-    return hierarchy.GetItemAttribute(item, "DICOM.Modality") if item else ""
+    return hierarchy.GetItemAttribute(_hierarchyItem(hierarchy, volumeNode), "DICOM.Modality")
 
 
 def showAsUncertainty(volumeNode, threshold: float, maximum: float) -> None:
