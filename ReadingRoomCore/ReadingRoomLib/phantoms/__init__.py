@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated anatomy and simulated images with known truth, for training, tests, demo and teaching."""
+"""Simulated anatomy and images with known truth, for training, tests, demo and teaching."""

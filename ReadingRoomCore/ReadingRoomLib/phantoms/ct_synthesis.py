@@ -338,7 +338,8 @@ def _paint_bone(image, regions, tissue, texture, slow, random) -> None:
         return
     cortex = random.uniform(350, 1300)
     marrow = torch.from_numpy(random.numpy.uniform(-60, 330, 256).astype(np.float32))
-    inner = marrow[regions.long()] + texture * random.uniform(10, 60) + slow * random.uniform(10, 60)
+    inner = marrow[regions.long()] + texture * random.uniform(10, 60)
+    inner += slow * random.uniform(10, 60)
     # bones are seen through their edge towards other bones too, so the shell is drawn per region
     shell = torch.zeros_like(image)
     for code in torch.unique(regions[bone]).tolist():

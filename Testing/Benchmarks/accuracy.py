@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracy and confidence: on simulated CT with known truth, and on the real example CT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import stats
+
+from MuscleSegLib.anatomy import read_pelvic_reference
+from MuscleSegLib.inference import segment
+from MuscleSegLib.prediction import Prediction
+from MuscleSegLib.recipes import RECIPES
+from MuscleSegLib.segmentation import load_model
+from MuscleSegLib.starter import PELVIC_CASES
+from MuscleSegLib.structures import STRUCTURES
+from ReadingRoomLib.bundles import Bundle
+from ReadingRoomLib.metrics import Score, bootstrap_interval, score_labels, score_mask
+from ReadingRoomLib.phantoms.ct_synthesis import SynthesisSettings, simulate
+from ReadingRoomLib.sampledata import EXAMPLE_CT, PackagedFile, fetch_packaged_file
+
+EXAMPLE_LABELS = PackagedFile(
+    package=EXAMPLE_CT.package,
+    version=EXAMPLE_CT.version,
+    archive_sha256=EXAMPLE_CT.archive_sha256,
+    archive_size=EXAMPLE_CT.archive_size,
+    member="totalsegmentator-2.18.0/tests/reference_files/example_seg_fast_force_split.nii.gz",
+    sha256="e8097758e56e73099075b6caaebce23ef11bc6fad66a4ec3753b9406846558c7",
+    size=112_591,
+)
+METAL_HU = 2500
+BODY_HU = -300
+NUMBER = {structure.name: structure.value for structure in STRUCTURES}
+# structures that both programs name: ours, theirs (left and right), and the Dice asked for
+COMMON = {
+    "hip bone": (("pelvis",), (77, 78), 0.90),
+    "femur": (("femur",), (75, 76), 0.90),
+    "sacrum": (("sacrum",), (25,), 0.85),
+    "gluteus maximus": (("gluteus_maximus",), (80, 81), 0.88),
+    "gluteus medius": (("gluteus_medius",), (82, 83), 0.88),
+    "iliopsoas": (("iliacus", "psoas_major"), (88, 89), 0.82),
+    "gluteus minimus": (("gluteus_minimus",), (84, 85), 0.75),
+}
+# the whole of a reference subject, as it is: intensities are simulated, the pose is hardly changed
+WHOLE = {"spacing": (3.0, 1.0, 1.0), "rotation": (0.0, 0.0, 0.0), "scale": (1.0, 1.0),
+         "displacement": 0.0, "truncation_probability": 0.0}
+
+
+def _predict(bundle: Bundle, ct: np.ndarray, spacing, samples: int, seed: int = 0) -> Prediction:
+    recipe = RECIPES[bundle.metadata["recipe"]]
+    return segment(ct.astype(np.int16), spacing, bundle.network, recipe, samples, "cpu", seed)
+
+
+# --- the real example CT -------------------------------------------------------------------------
+
+
+def _read(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
+    image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
+    return sitk.GetArrayFromImage(image), image.GetSpacing()[::-1]
+
+
+def example_ct(model: str, samples: int) -> dict:
+    """Agreement on the real example CT with the labels of another program (TotalSegmentator).
+
+    Those labels are a model's output, not truth: agreement is measured, not accuracy.
+    """
+    ct, spacing = _read(fetch_packaged_file(EXAMPLE_CT))
+    theirs, _ = _read(fetch_packaged_file(EXAMPLE_LABELS))
+    result = _predict(load_model(model, None), ct, spacing, samples)
+    rows = {}
+    for name, (ours, values, asked) in COMMON.items():
+        mask = np.isin(result.labels, [NUMBER[n] for n in ours])
+        score = score_mask(mask, np.isin(theirs, values), spacing)
+        rows[name] = {"dice": round(score.dice, 3), "asked": asked,
+                      "asd_mm": round(score.asd_mm, 2)}
+        if len(values) == 2:
+            rows[name]["dice_left_right"] = [
+                round(score_mask(mask & _half(theirs, v), theirs == v, spacing).dice, 3)
+                for v in values
+            ]
+    return {
+        "dataset": "real example CT of totalsegmentator 2.18.0 (prone, one metal hip), n = 1 "
+                   "patient; the reference is TotalSegmentator's own output, not truth",
+        "samples": samples,
+        "structures": rows,
+        "uncertainty": _near_metal(ct, result, spacing),
+    }
+
+
+def _half(labels: np.ndarray, value: int) -> np.ndarray:
+    """Mask of the half of the volume, left or right, that holds the structure."""
+    middle = labels.shape[2] / 2
+    columns = np.arange(labels.shape[2]) >= middle
+    is_left = np.argwhere(labels == value)[:, 2].mean() > middle
+    return np.broadcast_to(columns if is_left else ~columns, labels.shape)
+
+
+def _near_metal(ct: np.ndarray, result: Prediction, spacing) -> dict:
+    """Mean uncertainty of labelled voxels within 40 mm of the metal, and of its mirror image.
+
+    Mirrored about the middle of the body lies the other hip: same anatomy, no metal.
+    """
+    metal = np.argwhere(ct > METAL_HU)
+    if not len(metal):
+        return {}
+    body = np.argwhere(ct > BODY_HU)[:, 2]
+    centre = metal.mean(0)
+    other = centre * [1, 1, -1] + [0, 0, body.min() + body.max()]
+    position = np.indices(ct.shape).transpose(1, 2, 3, 0) * np.array(spacing)
+    values = {}
+    for name, point in (("metal hip", centre), ("other hip", other)):
+        near = np.linalg.norm(position - point * np.array(spacing), axis=-1) < 40
+        values[name] = round(float(result.uncertainty[near & (result.labels > 0)].mean()), 4)
+    return values
+
+
+# --- simulated CT of subjects that were held out -------------------------------------------------
+
+
+def held_out(data: Path, models: dict[str, str], samples: int, scans: int = 3) -> dict:
+    """Leave one subject out: each model on simulated CT of the subject that it has not seen.
+
+    Args:
+        data: folder of the label maps.
+        models: case that was held out -> folder of the bundle trained without it.
+        samples: Monte Carlo samples.
+        scans: simulated CTs per subject.
+    """
+    scores: dict[str, list[dict[int, Score]]] = {}
+    doubts: list[tuple[float, float]] = []
+    for case in PELVIC_CASES:
+        if case not in models:
+            continue
+        anatomy = read_pelvic_reference(data / "pelvic_muscle_labels" / f"Pelvic-Ref-{case}")
+        bundle = load_model(models[case], None)
+        settings = SynthesisSettings(shape=_whole_grid(anatomy.size_mm), **WHOLE)
+        for scan in range(scans):
+            made = simulate(anatomy, settings, (11, int(case), scan), tuple(anatomy.size_mm / 2))
+            truth = made.target.numpy()
+            result = _predict(bundle, made.image.numpy(), settings.spacing, samples, scan)
+            found = score_labels(result.labels, truth, NUMBER.values(), settings.spacing, 1.0)
+            scores.setdefault(case, []).append(found)
+            doubts += _doubt_and_dice(result, found)
+    return {
+        "dataset": f"simulated CT (intensities) of the {len(scores)} pelvic reference subjects, "
+                   f"each held out of its model's training, {scans} scans a subject",
+        "samples": samples,
+        **_summary(scores),
+        "uncertainty_against_dice": _correlation(doubts),
+    }
+
+
+def _whole_grid(size_mm: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(np.ceil(s / step)) for s, step in zip(size_mm, WHOLE["spacing"], strict=True))
+
+
+def _summary(scores: dict[str, list[dict[int, Score]]]) -> dict:
+    """Per structure and over all: means over subjects, a subject being the mean of its scans."""
+
+    def of(value: int, field: str) -> list[float]:
+        return [float(np.nanmean([getattr(scan[value], field) for scan in scans]))
+                for scans in scores.values()
+                if not all(np.isnan(getattr(scan[value], field)) for scan in scans)]
+
+    rows = {
+        name: {field: round(float(np.mean(of(value, field))), 3)
+               for field in ("dice", "asd_mm", "nsd", "hd95_mm")} | {"n": len(of(value, "dice"))}
+        for name, value in NUMBER.items()
+    }
+    per_subject = {
+        field: [float(np.nanmean([getattr(scan[v], field) for scan in scans for v in scan]))
+                for scans in scores.values()]
+        for field in ("dice", "asd_mm")
+    }
+    return {
+        "structures": rows,
+        "mean_dice": str(bootstrap_interval(per_subject["dice"])),
+        "mean_asd_mm": str(bootstrap_interval(per_subject["asd_mm"])),
+    }
+
+
+def _doubt_and_dice(result: Prediction, found: dict[int, Score]) -> Iterable[tuple[float, float]]:
+    """Mean uncertainty and Dice of every structure that was predicted and is there."""
+    count = np.bincount(result.labels.ravel(), minlength=len(NUMBER) + 1)
+    doubt = np.bincount(result.labels.ravel(), result.uncertainty.ravel(), len(NUMBER) + 1)
+    return [(doubt[v] / count[v], score.dice) for v, score in found.items()
+            if count[v] and not np.isnan(score.dice)]
+
+
+def _correlation(pairs: list[tuple[float, float]]) -> dict:
+    """Pearson's and Spearman's correlation with 95 % intervals (Fisher's z)."""
+    doubt, accuracy = np.array(pairs).T
+    pearson = stats.pearsonr(doubt, accuracy)
+    interval = pearson.confidence_interval(0.95)
+    return {"n_structures": len(pairs), "pearson": round(float(pearson.statistic), 3),
+            "interval": [round(float(interval.low), 3), round(float(interval.high), 3)],
+            "spearman": round(float(stats.spearmanr(doubt, accuracy).statistic), 3)}

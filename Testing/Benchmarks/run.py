@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure accuracy, speed and memory of MuscleSeg: ``make bench``.
+
+Speed is a ratio against a named peer, timed in turn with it in the same run, because the clock of
+a shared machine drifts. Nothing here is a test: numbers are printed and kept in build/bench.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import accuracy
+import speed
+import typer
+
+from ReadingRoomLib.devices import import_torch
+
+OUTPUT = Path("build/bench")
+
+
+def main(
+    model: Annotated[str, typer.Option(help="Name or folder of the model.")] = "starter",
+    samples: Annotated[int, typer.Option(help="Monte Carlo samples.")] = 10,
+    only: Annotated[str, typer.Option(
+        help="example, held-out, speed or memory; by default all that can be run.")] = "",
+    data: Annotated[Path | None, typer.Option(
+        help="Folder of the label maps, for held-out.")] = None,
+    folds: Annotated[Path | None, typer.Option(
+        help="Folder with the bundles trained without one subject: 001, 002, 005.")] = None,
+) -> None:
+    """Run the measurements and print them as JSON."""
+    import_torch()
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    measurements = {
+        "example": lambda: accuracy.example_ct(model, samples),
+        "speed": lambda: speed.against_published(samples),
+        "memory": lambda: [speed.whole_scan(slices, samples) for slices in (125, 250, 500)],
+    }
+    if data and folds:
+        models = {folder.name: str(folder) for folder in sorted(folds.iterdir())}
+        measurements["held-out"] = lambda: accuracy.held_out(data, models, samples)
+    for name, measure in measurements.items():
+        if only and name != only:
+            continue
+        result = measure()
+        text = json.dumps(result, indent=2)
+        (OUTPUT / f"{name}.json").write_text(text + "\n", "utf-8")
+        typer.echo(f"{name}\n{text}")
+    typer.echo(f"Kept in {OUTPUT}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
