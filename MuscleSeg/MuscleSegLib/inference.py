@@ -21,7 +21,7 @@ from ReadingRoomLib.montecarlo import dropout_active, sample_seed, summarise_sam
 
 from .body import AIR_HU, find_body
 from .networks import ContextUNet
-from .prediction import Prediction, islands
+from .prediction import Prediction, without_islands
 from .recipes import Recipe, to_channels
 
 BATCH = 8  # working slices labelled at once
@@ -237,11 +237,11 @@ class _Writer:
     def _remove_islands(self) -> None:
         """Drop parts of a structure that are far smaller than its largest part.
 
-        Judged on the working grid, where it costs little; a structure has up to two large parts,
-        one a side.
+        Judged on the working grid, where it costs little. Near an island only the labels that are
+        there without it remain.
         """
-        rejected = islands(self.working_labels)
-        if not rejected.any():
+        cleaned, near = without_islands(self.working_labels)
+        if not near.any():
             return
         z_axis, y_axis, x_axis = self.grid.axes
         nearest = [
@@ -249,10 +249,11 @@ class _Writer:
             .clip(0, axis.size - 1) for axis in (z_axis, y_axis, x_axis)
         ]
         for z in range(len(self.labels)):
-            plane = rejected[nearest[0][z]]
+            plane = near[nearest[0][z]]
             if plane.any():
+                fine = np.ix_(nearest[1], nearest[2])
                 view = self.labels[z, self.grid.rows, self.grid.columns]
-                view[plane[np.ix_(nearest[1], nearest[2])] == view] = 0
+                view[plane[fine] & (view != cleaned[nearest[0][z]][fine])] = 0
 
 
 def _refine(stack: torch.Tensor, y_axis: Axis, x_axis: Axis) -> torch.Tensor:

@@ -17,19 +17,21 @@ class Prediction:
     uncertainty: np.ndarray
 
 
-def islands(labels: np.ndarray, smallest_share: float = 0.15) -> np.ndarray:
-    """Connected parts smaller than a share of the largest part of their structure.
+def without_islands(
+    labels: np.ndarray, smallest_share: float = 0.15
+) -> tuple[np.ndarray, np.ndarray]:
+    """Drop connected parts far smaller than the largest part of their structure.
 
     Args:
         labels: (z, y, x) uint8.
-        smallest_share: 0 to 1; up to two large parts are expected, one a side.
+        smallest_share: 0 to 1; a structure has up to two large parts, one a side.
 
     Returns:
-        uint8 (z, y, x): the structure that a voxel must not have, 0 where there is none. One voxel
-        of margin is in it, because borders on the CT's grid are finer than on this one; what has
-        another label in the margin keeps it.
+        The labels without islands, and a mask of the islands with one voxel of margin, because
+        borders on the CT's grid are finer than on this one.
     """
-    rejected = np.zeros(labels.shape, np.uint8)
+    cleaned = labels.copy()
+    near = np.zeros(labels.shape, bool)
     for value, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
@@ -41,7 +43,7 @@ def islands(labels: np.ndarray, smallest_share: float = 0.15) -> np.ndarray:
         sizes[0] = 0
         small = sizes < smallest_share * sizes.max()
         small[0] = False
-        core = small[parts]
-        margin = ndimage.binary_dilation(core) & (rejected[box] == 0)
-        rejected[box][margin | core] = value
-    return rejected
+        island = small[parts]
+        cleaned[box][island] = 0
+        near[box] |= ndimage.binary_dilation(island, np.ones((3, 3, 3)))
+    return cleaned, near

@@ -22,7 +22,7 @@ from ReadingRoomLib.montecarlo import sample_seed, summarise_samples
 
 from .body import AIR_HU, find_body
 from .networks import BayesianUNet
-from .prediction import Prediction, islands
+from .prediction import Prediction, without_islands
 from .recipes import Recipe, to_channels
 
 MULTIPLE = 16  # four halvings
@@ -154,7 +154,7 @@ def segment_seed(
             labels[z, rows, columns] = mean[:, :height, :width].argmax(0).cpu().numpy()
             uncertainty[z, rows, columns] = doubt[:height, :width].cpu().numpy()
             on_slices(z + 1, len(ct))
-    labels[islands(labels) == labels] = 0
+    labels, _ = without_islands(labels)
     return Prediction(labels, uncertainty)
 
 
