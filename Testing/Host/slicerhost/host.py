@@ -6,6 +6,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import gc
+import logging
 import os
 import shlex
 import shutil
@@ -133,6 +134,26 @@ def load_module(name: str, path: str | os.PathLike | None = None, panel: bool = 
     return representation.self() if representation is not None else None
 
 
+def _log_vtk_messages() -> None:
+    """Sends what VTK and Slicer's libraries say to the logger ``slicerhost.vtk``."""
+    from vtkmodules.vtkCommonCore import VTK_STRING, vtkLogger, vtkOutputWindow
+
+    def make_observer(level):
+        def log(window, event, text):
+            logging.getLogger("slicerhost.vtk").log(level, text.strip())
+
+        log.CallDataType = VTK_STRING
+        return log
+
+    window = vtkOutputWindow()
+    window.SetDisplayModeToNever()
+    window.AddObserver("ErrorEvent", make_observer(logging.ERROR))
+    window.AddObserver("WarningEvent", make_observer(logging.WARNING))
+    window.AddObserver("MessageEvent", make_observer(logging.DEBUG))
+    vtkOutputWindow.SetInstance(window)
+    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
+
+
 def _provide_python_slicer() -> None:
     """Puts an executable PythonSlicer, which runs this interpreter, first on PATH."""
     folder = _host.temporary_path / "bin"
@@ -163,6 +184,7 @@ def _install() -> None:
     if _installed:
         return
     _protect_none()
+    _log_vtk_messages()
     import slicer
 
     from . import pythonqt, qmrml, utilities

@@ -60,11 +60,12 @@ class qMRMLSliceWidget(DesktopObject):  # noqa: N801  (the desktop's name)
 
     desktop_class = "qMRMLSliceWidget"
 
-    def __init__(self, name: str, core):
+    def __init__(self, name: str, core, open_all):
         import slicer
 
         super().__init__()
         self._core = core
+        self._open_all = open_all
         self._logic = slicer.vtkMRMLSliceLogic()
         self._logic.SetMRMLApplicationLogic(core.application_logic)
         core.application_logic.GetSliceLogics().AddItem(self._logic)
@@ -102,11 +103,14 @@ class qMRMLSliceWidget(DesktopObject):  # noqa: N801  (the desktop's name)
     def setSliceOrientation(self, orientation):
         self.mrmlSliceNode().SetOrientation(orientation)
 
+    def _open(self):
+        from .drawing import SliceDrawing
+
+        self._drawn = SliceDrawing(self._core, self._logic)
+
     def _drawing(self):
         if self._drawn is None:
-            from .drawing import SliceDrawing
-
-            self._drawn = SliceDrawing(self._core, self._logic)
+            self._open_all()
         return self._drawn
 
     def _close(self):
@@ -155,11 +159,12 @@ class qMRMLThreeDWidget(DesktopObject):  # noqa: N801  (the desktop's name)
 
     desktop_class = "qMRMLThreeDWidget"
 
-    def __init__(self, name: str, core):
+    def __init__(self, name: str, core, open_all):
         import slicer
 
         super().__init__()
         self._core = core
+        self._open_all = open_all
         self._logic = slicer.vtkMRMLViewLogic()
         self._logic.SetMRMLApplicationLogic(core.application_logic)
         core.application_logic.GetViewLogics().AddItem(self._logic)
@@ -184,11 +189,14 @@ class qMRMLThreeDWidget(DesktopObject):  # noqa: N801  (the desktop's name)
     def threeDView(self):
         return self._view
 
+    def _open(self):
+        from .drawing import ThreeDDrawing
+
+        self._drawn = ThreeDDrawing(self._core, self._logic)
+
     def _drawing(self):
         if self._drawn is None:
-            from .drawing import ThreeDDrawing
-
-            self._drawn = ThreeDDrawing(self._core, self._logic)
+            self._open_all()
         return self._drawn
 
     def _close(self):
@@ -215,8 +223,10 @@ class qSlicerLayoutManager(DesktopObject):  # noqa: N801  (the desktop's name)
         self._layout_logic.SetMRMLScene(core.scene)
         # The layout makes the view nodes, with their orientations, labels and colours.
         self.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
-        self._slices = {name: qMRMLSliceWidget(name, core) for name in SLICE_VIEW_NAMES}
-        self._three_d = [qMRMLThreeDWidget("1", core)]
+        self._slices = {
+            name: qMRMLSliceWidget(name, core, self._open_views) for name in SLICE_VIEW_NAMES
+        }
+        self._three_d = [qMRMLThreeDWidget("1", core, self._open_views)]
 
     def layoutLogic(self):
         return self._layout_logic
@@ -279,6 +289,16 @@ class qSlicerLayoutManager(DesktopObject):  # noqa: N801  (the desktop's name)
         import slicer
 
         return slicer.app.resumeRender()
+
+    def _open_views(self):
+        """Opens all views at once, as the desktop does when it starts."""
+        for widget in (*self._slices.values(), *self._three_d):
+            widget._open()
+        # Colour legends are drawn only where a view sees them added.
+        scene = self._core.scene
+        for index in range(scene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode")):
+            legend = scene.GetNthNodeByClass(index, "vtkMRMLColorLegendDisplayNode")
+            scene.InvokeEvent(scene.NodeAddedEvent, legend)
 
     def _close(self):
         for widget in (*self._slices.values(), *self._three_d):

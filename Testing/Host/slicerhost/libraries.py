@@ -57,6 +57,8 @@ def picture_problem() -> str | None:
     VTK ends the process when it finds no OpenGL, so another process tries it.
     """
     if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+        # Without a screen VTK need not look for one, and need not warn that there is none.
+        os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
         missing = _missing(_OPENGL_LIBRARIES)
         if missing:
             return _sentence("Pictures", missing, "no OpenGL library can be loaded")

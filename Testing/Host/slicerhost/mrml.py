@@ -116,10 +116,9 @@ class MRMLCore:
             factory.SetMRMLApplicationLogic(None)
         for name in self.module_logics:
             self.application_logic.SetModuleLogic(name, None)
-        for logic in (*self.module_logics.values(), self._data_io, self._remote_io):
-            logic.SetMRMLScene(None)
-            logic.SetMRMLApplicationLogic(None)
+        # The logics let go of the scene when they are deleted.
         self.module_logics = {}
+        self._data_io = self._remote_io = None
         self.application_logic.SetMRMLScene(None)
         self.scene = None
 

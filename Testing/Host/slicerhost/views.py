@@ -23,6 +23,7 @@ import numpy as np
 from .layout import SLICE_VIEW_NAMES
 
 _ORIENTATION_VIEWS = {"axial": "Red", "coronal": "Green", "sagittal": "Yellow"}
+_AXIS_LETTERS = {"Axial": "S: ", "Coronal": "A: ", "Sagittal": "R: "}
 _CONTROLLER_HEIGHT = 22
 _GAP = 2
 
@@ -184,10 +185,26 @@ def _view_with_bar(element, size, fit):
     else:
         picture = three_d_picture(inner, look_from="Anterior" if fit else None, fit=fit)
         node = _layout_manager().threeDWidget(0).mrmlViewNode()
-    color = np.array([round(255 * part) for part in node.GetLayoutColor()], np.uint8)
-    bar = np.empty((_CONTROLLER_HEIGHT, width, 3), np.uint8)
-    bar[:] = color
-    return np.concatenate([bar, picture], axis=0)
+    return np.concatenate([_bar(node, width), picture], axis=0)
+
+
+def _bar(node, width: int) -> np.ndarray:
+    """The coloured bar above a view: its letter and, for a slice, where it is."""
+    from PySide6.QtCore import QRect, Qt
+    from PySide6.QtGui import QColor, QImage, QPainter
+
+    image = QImage(width, _CONTROLLER_HEIGHT, QImage.Format.Format_RGB888)
+    image.fill(QColor.fromRgbF(*node.GetLayoutColor()))
+    area = QRect(8, 0, width - 16, _CONTROLLER_HEIGHT)
+    painter = QPainter(image)
+    painter.drawText(area, Qt.AlignmentFlag.AlignVCenter, node.GetLayoutLabel() or "")
+    if node.IsA("vtkMRMLSliceNode"):
+        axis = _AXIS_LETTERS.get(node.GetOrientation(), "")
+        text = f"{axis}{node.GetSliceOffset():.4f}mm"
+        painter.drawText(area, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, text)
+    painter.end()
+    rows = np.frombuffer(image.constBits(), np.uint8).reshape(_CONTROLLER_HEIGHT, -1)
+    return rows[:, : width * 3].reshape(_CONTROLLER_HEIGHT, width, 3).copy()
 
 
 def save_png(picture: np.ndarray, path: str | os.PathLike) -> Path:
