@@ -81,13 +81,16 @@ def train(
 @app.command()
 def export(
     work: Annotated[Path, typer.Option(help="Folder of the training.")],
-    scores: Annotated[Path | None, typer.Option(help="JSON with the scores for the card.")] = None,
+    scores: Annotated[Path | None, typer.Option(
+        help="Folder with example.json and held-out.json of make bench, for the card.")] = None,
     uncertainty_limit: Annotated[float, typer.Option(
         help="Mean uncertainty above which a structure is to be checked.")] = 0.1,
 ) -> None:
     """Write the averaged weights as the starter bundle and list it in models.json."""
     state = torch.load(work / CHECKPOINT, map_location="cpu", weights_only=True)
-    measured = json.loads(scores.read_text("utf-8")) if scores else {}
+    measured = {path.stem: json.loads(path.read_text("utf-8"))
+                for name in ("example", "held-out") if scores
+                for path in [scores / f"{name}.json"] if path.exists()}
     bundle = FOLDER / "Models" / "starter"
     sha256 = write_bundle(
         bundle,
@@ -95,7 +98,7 @@ def export(
          "out_channels": CLASSES},
         state["average"],
         _metadata(state["step"], measured, uncertainty_limit),
-        (FOLDER / "starter_card.md").read_text("utf-8"),
+        (FOLDER / "starter_card.md").read_text("utf-8").format(scores=_scores_text(measured)),
         dtype=torch.float16,
         overwrite=True,
     )
@@ -143,6 +146,22 @@ def _metadata(steps: int, scores: dict, uncertainty_limit: float) -> dict:
             }},
         },
     }
+
+
+def _scores_text(measured: dict) -> str:
+    """The scores as Markdown, each with its data set and its n."""
+    parts = []
+    for name, scores in measured.items():
+        columns = [c for c in ("dice", "asd_mm") if c in next(iter(scores["structures"].values()))]
+        parts += [f"**{name}**: {scores['dataset']}; {scores['samples']} Monte Carlo samples.", ""]
+        parts += [f"{field}: {scores[field]}  " for field in ("mean_dice", "mean_asd_mm")
+                  if field in scores]
+        parts += ["", "| structure | " + " | ".join(columns) + " |",
+                  "|---|" + "---|" * len(columns)]
+        parts += [f"| {row.replace('_', ' ')} | " + " | ".join(f"{values[c]:.2f}" for c in columns)
+                  + " |" for row, values in scores["structures"].items()]
+        parts.append("")
+    return "\n".join(parts).strip() or "Not measured yet."
 
 
 def _list_bundle(bundle: Path, sha256: str) -> None:
