@@ -127,13 +127,16 @@ class Page:
             f"<footer>{escape(self.disclaimer)}</footer>",
         ]
         style = STYLE.read_text(encoding="utf-8")
+        header = (
+            f"<h1>{escape(self.title)}</h1><p>{escape(self.summary)}</p>"
+            f'<p class="disclaimer">{escape(self.disclaimer)}</p>'
+        )
+        body = "\n".join(part for part in parts if part)
         return (
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             f"<title>{escape(self.title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
-            f"<header><div><h1>{escape(self.title)}</h1><p>{escape(self.summary)}</p></div>"
-            "</header>\n<main>\n" + "\n".join(part for part in parts if part) + "\n</main>\n"
-            "</body>\n</html>\n"
+            f"<header><div>{header}</div></header>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
         )
 
 

@@ -43,24 +43,34 @@ def draw_pictures(widget, result, folder: Path) -> tuple[list[Picture], str]:
 def draw_slices(result, folder: Path) -> list[Picture]:
     """Draw three planes, each with the segments and with the uncertainty."""
     planes = Planes(folder / "labels.nrrd")
-    segments = result.segmentation.GetDisplayNode()
     colors = uncertainty_colors(result.uncertaintyVolume)
     pictures = []
-    for orientation, (seen_from, axis) in ORIENTATIONS.items():
-        for map_node in (None, result.uncertaintyVolume):
-            views.show_slices(result.inputVolume, map_node, opacity=0.8)
-            segments.SetVisibility2DFill(map_node is None)
-            name = f"{orientation}_{'uncertainty' if map_node else 'segments'}.png"
-            picture = views.slice_picture(
-                orientation,
-                SLICE_SIZE,
-                centre=planes.centre_of(axis),
-                field_of_view=planes.field_of_view(axis, SLICE_SIZE),
-            )
+    for orientation, (seen_from, _) in ORIENTATIONS.items():
+        for uncertain in (False, True):
+            name = f"{orientation}_{'uncertainty' if uncertain else 'segments'}.png"
+            picture = draw_slice(result, planes, orientation, uncertain, SLICE_SIZE)
             views.save_png(picture, folder / name)
-            pictures.append(slice_text(name, orientation, seen_from, colors if map_node else ()))
-    segments.SetVisibility2DFill(True)
+            pictures.append(slice_text(name, orientation, seen_from, colors if uncertain else ()))
     return pictures
+
+
+def draw_slice(
+    result, planes: Planes, orientation: str, uncertain: bool, size: tuple[int, int]
+) -> np.ndarray:
+    """Draw the best plane of an orientation, with filled segments or with the uncertainty."""
+    axis = ORIENTATIONS[orientation][1]
+    map_node = result.uncertaintyVolume if uncertain else None
+    views.show_slices(result.inputVolume, map_node, opacity=0.8)
+    segments = result.segmentation.GetDisplayNode()
+    segments.SetVisibility2DFill(not uncertain)
+    picture = views.slice_picture(
+        orientation,
+        size,
+        centre=planes.centre_of(axis),
+        field_of_view=planes.field_of_view(axis, size),
+    )
+    segments.SetVisibility2DFill(True)
+    return picture
 
 
 class Planes:
@@ -169,20 +179,9 @@ def draw_in_space(result, folder: Path) -> list[Picture]:
 def draw_overview(result, folder: Path) -> None:
     """Draw an axial plane twice and the surfaces, side by side: one picture to show around."""
     planes = Planes(folder / "labels.nrrd")
-    segments = result.segmentation.GetDisplayNode()
-    parts = []
-    for map_node in (None, result.uncertaintyVolume):
-        views.show_slices(result.inputVolume, map_node, opacity=0.8)
-        segments.SetVisibility2DFill(map_node is None)
-        parts.append(
-            views.slice_picture(
-                "axial",
-                OVERVIEW_SIZE,
-                centre=planes.centre_of(2),
-                field_of_view=planes.field_of_view(2, OVERVIEW_SIZE),
-            )
-        )
-    segments.SetVisibility2DFill(True)
+    parts = [
+        draw_slice(result, planes, "axial", uncertain, OVERVIEW_SIZE) for uncertain in (False, True)
+    ]
     parts.append(views.three_d_picture(OVERVIEW_SIZE, "Posterior", zoom=ZOOM, box=False))
     views.save_png(np.concatenate(parts, axis=1), folder / "overview.png")
 
