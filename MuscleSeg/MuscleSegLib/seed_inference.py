@@ -9,6 +9,7 @@ have bfloat16 matrix units use them.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -54,11 +55,13 @@ class FusedBayesianUNet:
         layers = list(block)
         pairs = [(c, n) for c, n in zip(layers, layers[1:], strict=False)
                  if isinstance(c, nn.Conv2d)]
-        return [self._prepare(fuse_conv_bn_eval(conv.eval(), norm.eval())) for conv, norm in pairs]
+        return [self._prepare(fuse_conv_bn_eval(copy.deepcopy(conv).eval(),
+                                                copy.deepcopy(norm).eval()))
+                for conv, norm in pairs]
 
     def _prepare(self, layer: nn.Module) -> nn.Module:
         # a copy: the network itself may be trained on
-        clone = _clone(layer).to(self.device, self.dtype).requires_grad_(False)
+        clone = copy.deepcopy(layer).to(self.device, self.dtype).requires_grad_(False)
         return clone.to(memory_format=torch.channels_last)
 
     def samples(self, image: torch.Tensor, count: int, seed: int) -> list[torch.Tensor]:
@@ -121,12 +124,6 @@ def _unpacked_bits(device: str, dtype: torch.dtype) -> torch.Tensor:
     """(256, 8): the bits of every byte, as mask values 0 and 2."""
     byte = torch.arange(256, device=device)[:, None]
     return ((byte >> torch.arange(8, device=device)) & 1).to(dtype) * 2
-
-
-def _clone(layer: nn.Module) -> nn.Module:
-    import copy
-
-    return copy.deepcopy(layer)
 
 
 def segment_seed(
