@@ -11,7 +11,6 @@ from slicer.i18n import tr as _
 from ReadingRoomLib import models, sampledata
 
 from . import jobs, settings
-from .resources import resourcePath
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,6 @@ def register(category: str, title: str, *samples) -> None:
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
             category=category,
             sampleName=sample.name,
-            thumbnailFileName=resourcePath("Icons", f"{sample.name}.png"),
             uris=sample.source,
             fileNames=sample.fileName,
             nodeNames=sample.name,
