@@ -641,20 +641,19 @@ def fileName(node) -> str:
 
 
 def measurementColumns(path) -> dict:
-    """The measurements of a result folder as columns of a table node."""
+    """The measurements of a result folder as columns of a table node: left beside right."""
     labels = {(label.structure.name, label.side or ""): label
               for sides in (False, True) for label in labels_of(sides)}
-    columns = {name: [] for name in (
-        "Structure", "Volume (mL)", "Mean HU", "Uncertainty", "Check", "Segment")}
-    for row in tables.readRows(path):
-        label = labels[row["structure"], row["side"]]
-        columns["Structure"].append(label.display_name)
-        columns["Volume (mL)"].append(float(row["volume_ml"]))
-        columns["Mean HU"].append(float(row["mean_hu"]))
-        columns["Uncertainty"].append(float(row["uncertainty"]))
-        columns["Check"].append(row["check"])
-        columns["Segment"].append(label.name)
-    return columns
+    rows = [(labels[row["structure"], row["side"]], row) for row in tables.readRows(path)]
+    rows.sort(key=lambda pair: (pair[0].structure.value, pair[1]["side"]))
+    return {
+        "Structure": [label.display_name for label, row in rows],
+        "Volume (mL)": [float(row["volume_ml"]) for label, row in rows],
+        "Mean HU": [float(row["mean_hu"]) for label, row in rows],
+        "Uncertainty": [float(row["uncertainty"]) for label, row in rows],
+        "Check": [row["check"] for label, row in rows],
+        "Segment": [label.name for label, row in rows],
+    }
 
 
 #
