@@ -14,7 +14,9 @@ from .structures import LEFT_OFFSET, STRUCTURES
 
 SACRUM = next(s.value for s in STRUCTURES if s.name == "sacrum")
 FEMUR = next(s.value for s in STRUCTURES if s.name == "femur")
-MEDIAL_OF_FEMUR = tuple(s.value for s in STRUCTURES if s.name in ("adductors", "gracilis"))
+MEDIAL_OF_FEMUR = tuple(
+    s.value for s in STRUCTURES if s.name in ("adductors", "gracilis", "vastus_medialis")
+)
 PAIRED = tuple(s.value for s in STRUCTURES if s.paired)
 
 
@@ -61,7 +63,7 @@ def _overall_middle(labels: np.ndarray) -> float:
             return float((max(centres) + min(centres)) / 2)
         medial = np.argwhere(np.isin(labels, MEDIAL_OF_FEMUR))
         if len(medial):
-            # a single leg: its adductors lie between the femur and the middle of the body
+            # a single leg: these muscles lie between the femur and the middle of the body
             return -1.0 if medial[:, 2].mean() < centres[0] else float(labels.shape[2])
     return float(np.argwhere(labels > 0)[:, 2].mean())
 
