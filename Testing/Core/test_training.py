@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training: killed and resumed like uninterrupted, and stopped when the loss is not a number."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from MuscleSegLib.networks import ContextUNet
+from MuscleSegLib.recipes import segmentation_loss
+from ReadingRoomLib.training import (
+    CHECKPOINT,
+    HISTORY,
+    StepSampler,
+    TrainingSettings,
+    WeightAverage,
+    concatenate,
+    cosine_with_warmup,
+    plot_history,
+    train,
+)
+
+SETTINGS = TrainingSettings(steps=9, batch_size=2, learning_rate=1e-2, warmup_steps=2,
+                            checkpoint_every=2, workers=0, bfloat16=False, seed=4)
+
+
+class Squares(Dataset):
+    """Item k: two noisy slices, the brighter square is class 1; made from k alone."""
+
+    def __init__(self, broken_from: int = 10**9) -> None:
+        self.broken_from = broken_from
+        self.asked: list[int] = []
+
+    def __len__(self) -> int:
+        return 100
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        self.asked.append(index)
+        image = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(index))
+        image[:, :, 4:10, 4:10] += 3
+        label = torch.zeros(2, 16, 16, dtype=torch.uint8)
+        label[:, 4:10, 4:10] = 1
+        if index >= self.broken_from:
+            image *= math.nan
+        return {"image": image, "label": label}
+
+
+def network() -> ContextUNet:
+    torch.manual_seed(11)
+    return ContextUNet(3, 2, (4, 8, 8, 8, 8), dropout=0.5)
+
+
+def run(folder: Path, settings: TrainingSettings = SETTINGS, data: Dataset | None = None,
+        **options) -> nn.Module:
+    return train(network(), data or Squares(), segmentation_loss, settings, folder, **options)
+
+
+def history(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / HISTORY).read_text("utf-8").splitlines()]
+
+
+def same(first: dict, second: dict) -> bool:
+    """Whether two state dictionaries are equal to the last bit."""
+    return first.keys() == second.keys() and all(
+        torch.equal(value, second[name]) for name, value in first.items()
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("training") / "whole"
+    run(folder)
+    return folder
+
+
+def checkpoint(folder: Path) -> dict:
+    return torch.load(folder / CHECKPOINT, weights_only=True)
+
+
+# --- resume --------------------------------------------------------------------------------------
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, here)
+import test_training as tests
+def on_step(step, loss):
+    if step == stop:
+        Path(marker).touch()
+        time.sleep(60)
+tests.run(Path(folder), on_step=on_step)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("stop", [3, 4])
+def test_killed_and_resumed_ends_like_uninterrupted(uninterrupted, tmp_path, stop):
+    folder, marker = tmp_path / "work", tmp_path / "reached"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["MuscleSegLib.segmentation", "ReadingRoomLib.training"])
+    process = context.Process(target=exec, args=(KILLED, {
+        "folder": str(folder), "marker": str(marker), "stop": stop,
+        "here": str(Path(__file__).parent),
+    }))
+    process.start()
+    deadline = time.monotonic() + 100
+    while not marker.exists():
+        assert process.is_alive() and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert checkpoint(folder)["step"] == stop // 2 * 2
+
+    average = run(folder)
+    expected, found = checkpoint(uninterrupted), checkpoint(folder)
+    assert found["step"] == 9
+    assert same(expected["network"], found["network"])
+    assert same(expected["average"], found["average"])
+    assert same(average.state_dict(), expected["average"])
+    assert history(folder) == history(uninterrupted)
+    assert [entry["step"] for entry in history(folder)] == list(range(1, 10))
+
+
+def test_dropout_draws_of_a_step_do_not_depend_on_the_steps_before(uninterrupted, tmp_path):
+    # resumed within one process, as a stop button does it
+    class Stop(Exception):
+        pass
+
+    def stop(step, loss):
+        if step == 6:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(tmp_path, on_step=stop)
+    torch.rand(1000)
+    run(tmp_path)
+    assert same(checkpoint(tmp_path)["network"], checkpoint(uninterrupted)["network"])
+
+
+def test_a_finished_training_is_not_trained_on(uninterrupted):
+    before = (uninterrupted / CHECKPOINT).read_bytes()
+    data = Squares()
+    average = run(uninterrupted, data=data)
+    assert not data.asked
+    assert same(average.state_dict(), checkpoint(uninterrupted)["average"])
+    assert (uninterrupted / CHECKPOINT).read_bytes() == before
+
+
+def test_another_seed_gives_other_weights(uninterrupted, tmp_path):
+    run(tmp_path, replace(SETTINGS, seed=5))
+    assert not same(checkpoint(tmp_path)["network"], checkpoint(uninterrupted)["network"])
+
+
+@pytest.mark.parametrize("change", [{"steps": 10}, {"learning_rate": 1e-3}, {"seed": 5}])
+def test_other_settings_are_refused_and_change_nothing(uninterrupted, change):
+    before = {path.name: path.read_bytes() for path in uninterrupted.iterdir()}
+    with pytest.raises(ValueError, match="other settings"):
+        run(uninterrupted, replace(SETTINGS, **change))
+    assert {path.name: path.read_bytes() for path in uninterrupted.iterdir()} == before
+
+
+def test_a_resumed_training_asks_for_the_data_of_its_steps_only(tmp_path):
+    data = Squares()
+
+    def stop(step, loss):
+        if step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, on_step=stop)
+    run(tmp_path, data=data)
+    assert data.asked == list(range(8, 18))
+
+
+# --- learning ------------------------------------------------------------------------------------
+
+
+def test_it_learns(tmp_path):
+    average = run(tmp_path, replace(SETTINGS, steps=60, average_decay=0.9))
+    losses = [entry["loss"] for entry in history(tmp_path)]
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+    assert not average.training
+    item = Squares()[99]
+    with torch.inference_mode():
+        right = average(item["image"]).argmax(1) == item["label"]
+    assert float(right.float().mean()) > 0.9
+
+
+def test_a_loss_that_is_not_a_number_stops_and_spares_the_checkpoint(tmp_path):
+    with pytest.raises(FloatingPointError, match="step 6"):
+        run(tmp_path, data=Squares(broken_from=10))
+    state = checkpoint(tmp_path)
+    assert state["step"] == 4
+    assert all(value.isfinite().all() for value in state["network"].values())
+    assert [entry["step"] for entry in history(tmp_path)] == [1, 2, 3, 4, 5]
+
+
+def test_an_unfinished_checkpoint_is_not_taken_for_one(tmp_path):
+    (tmp_path / "checkpoint.partial").write_bytes(b"half of it")
+    run(tmp_path, replace(SETTINGS, steps=2))
+    assert checkpoint(tmp_path)["step"] == 2
+    assert {path.name for path in tmp_path.iterdir()} == {CHECKPOINT, HISTORY, "settings.json"}
+
+
+def test_gradients_are_clipped(tmp_path):
+    settings = replace(SETTINGS, steps=1, gradient_norm=1e-3)
+    layers = network()
+    train(layers, Squares(), lambda *arguments: 1e6 * segmentation_loss(*arguments), settings,
+          tmp_path)
+    norm = math.sqrt(sum(float(p.grad.square().sum()) for p in layers.parameters()))
+    assert norm == pytest.approx(1e-3, rel=1e-3)
+
+
+# --- parts ---------------------------------------------------------------------------------------
+
+
+def test_average_follows_the_definition():
+    layer = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(0)
+    average = WeightAverage(layer, decay=0.75)
+    expected = 0.0
+    for step, value in enumerate([1.0, 3.0, -2.0, 5.0, 5.0], start=1):
+        with torch.no_grad():
+            layer.weight.fill_(value)
+        average.update(layer, step)
+        decay = min(0.75, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+        assert float(average.network.weight) == pytest.approx(expected)
+    assert float(layer.weight) == 5.0 and not average.network.weight.requires_grad
+
+
+def test_average_takes_statistics_and_counters_along():
+    layer = nn.BatchNorm1d(2)
+    average = WeightAverage(layer, decay=0.5)
+    for step in range(1, 30):
+        layer.train()(torch.randn(8, 2, generator=torch.Generator().manual_seed(step)) + 4)
+        average.update(layer, step)
+    assert int(average.network.num_batches_tracked) == 29
+    assert float(average.network.running_mean.mean()) == pytest.approx(4, abs=0.8)
+    assert not average.network.training
+
+
+def test_learning_rate_rises_and_falls():
+    factor = cosine_with_warmup(TrainingSettings(steps=110, warmup_steps=10))
+    assert [factor(step) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
+    assert factor(10) == pytest.approx(1) and factor(60) == pytest.approx(0.505)
+    assert factor(110) == pytest.approx(0.01) == factor(500)
+    falling = [factor(step) for step in range(10, 111)]
+    assert falling == sorted(falling, reverse=True)
+    assert cosine_with_warmup(TrainingSettings(steps=5, warmup_steps=5))(5) <= 1
+
+
+def test_sampler_and_batches():
+    sampler = StepSampler(6, 10)
+    assert list(sampler) == [6, 7, 8, 9] == list(sampler) and len(sampler) == 4
+    items = [{"image": torch.full((n, 1), float(n)), "label": torch.full((n,), n)} for n in (1, 2)]
+    batch = concatenate(items)
+    assert batch["image"].tolist() == [[1.0], [2.0], [2.0]] and batch["label"].tolist() == [1, 2, 2]
+
+
+def test_learning_curve_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    lines = [json.dumps({"step": step, "loss": 1 / step}) for step in range(1, 80)]
+    (tmp_path / HISTORY).write_text("\n".join(lines) + "\n", "utf-8")
+    plot_history(tmp_path, tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
