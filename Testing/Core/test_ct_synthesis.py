@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulated CT: reproducible, within what a scanner gives, and everything it promises occurs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ReadingRoomLib.phantoms import ct_synthesis
+from ReadingRoomLib.phantoms.ct_synthesis import (
+    AIR_HU,
+    IGNORED,
+    METAL_HU,
+    Randomness,
+    RegionMap,
+    SynthesisSettings,
+    Tissue,
+    simulate,
+)
+
+SMALL = SynthesisSettings(shape=(4, 48, 56), spacing=(3.0, 4.0, 4.0))
+PLAIN = replace(SMALL, rotation=(0.0, 0.0, 0.0), scale=(1.0, 1.0), displacement=0.0,
+                metal_probability=0.0, truncation_probability=0.0, table_probability=0.0,
+                arm_probability=0.0)
+UNKNOWN = 200
+
+
+def anatomy() -> RegionMap:
+    """A body with a block of every tissue; region code = tissue, and one that nobody named.
+
+    The skin is thin, so that air shows through it.
+    """
+    regions = np.zeros((30, 44, 52), np.uint8)
+    regions[:, 4:40, 4:48] = Tissue.SKIN
+    regions[:, 6:38, 6:46] = Tissue.FAT
+    kinds = [kind for kind in Tissue if kind > Tissue.FAT]
+    for place, kind in enumerate([*kinds, UNKNOWN]):
+        row, column = divmod(place, 4)
+        regions[:, 8 + 10 * row : 16 + 10 * row, 8 + 9 * column : 16 + 9 * column] = kind
+    tissue, target = np.zeros(256, np.uint8), np.zeros(256, np.uint8)
+    for kind in Tissue:
+        tissue[kind] = kind
+    tissue[UNKNOWN] = Tissue.INTERMUSCULAR
+    target[Tissue.BONE], target[Tissue.MUSCLE], target[UNKNOWN] = 2, 7, IGNORED
+    return RegionMap(regions, (3.0, 4.0, 4.0), tissue, target, implants=(int(Tissue.BONE),))
+
+
+ANATOMY = anatomy()
+MIDDLE = tuple(ANATOMY.size_mm / 2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 10**6))
+def test_images_are_what_a_scanner_gives(seed, number):
+    made = simulate(ANATOMY, SMALL, (seed, number))
+    assert made.image.shape == made.target.shape == SMALL.shape
+    assert made.image.dtype == torch.float32 and made.target.dtype == torch.uint8
+    assert torch.isfinite(made.image).all()
+    assert made.image.min() >= AIR_HU and made.image.max() <= METAL_HU
+    assert set(made.target.unique().tolist()) <= {0, 2, 7, IGNORED}
+
+
+def test_the_seed_decides_to_the_last_bit():
+    first, again = (simulate(ANATOMY, SMALL, (3, 8)) for _ in range(2))
+    assert first.image.numpy().tobytes() == again.image.numpy().tobytes()
+    assert torch.equal(first.target, again.target)
+    for other in ((3, 9), (4, 8), (38,)):
+        assert not torch.equal(simulate(ANATOMY, SMALL, other).image, first.image)
+
+
+def test_global_random_numbers_have_no_say_and_are_left_alone():
+    first = simulate(ANATOMY, SMALL, (1,)).image
+    torch.manual_seed(5)
+    np.random.seed(5)
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    assert torch.equal(simulate(ANATOMY, SMALL, (1,)).image, first)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (np.random.get_state()[1] == numpy_state).all()
+
+
+def test_without_deformation_labels_are_the_anatomy_or_its_mirror():
+    seen = set()
+    for number in range(12):
+        made = simulate(ANATOMY, PLAIN, (0, number), MIDDLE)
+        expected = torch.from_numpy(ANATOMY.target)[made.regions.long()]
+        assert torch.equal(made.target, expected)
+        bone = (made.target == 2).nonzero()[:, 2].float().mean() - (56 - 1) / 2
+        seen.add(bool(bone > 0))
+        regions = made.regions.numpy()
+        assert set(np.unique(regions)) == {*range(len(Tissue)), UNKNOWN}
+    assert seen == {True, False}  # mirrored now and then
+
+
+def test_every_tissue_looks_like_itself():
+    limits = {Tissue.AIR: (-1024, -900), Tissue.FAT: (-150, -60), Tissue.MUSCLE: (-130, 90),
+              Tissue.BONE: (-120, 1500), Tissue.LUNG: (-950, -600), Tissue.ORGAN: (0, 220),
+              Tissue.FLUID: (-40, 370), Tissue.VESSEL: (0, 400), Tissue.CARTILAGE: (30, 220),
+              Tissue.SKIN: (-500, 100), Tissue.CAVITY: (-960, 400), Tissue.BOWEL: (-960, 400),
+              Tissue.INTERMUSCULAR: (-140, 300)}
+    assert set(limits) == set(Tissue)
+    clean = replace(PLAIN, noise=(0.1, 0.1), thickness=(0.1, 0.1))
+    medians = {kind: [] for kind in Tissue}
+    for number in range(12):
+        made = simulate(ANATOMY, clean, (1, number), MIDDLE)
+        for kind in Tissue:
+            medians[kind].append(float(made.image[made.regions == kind].median()))
+    for kind, (low, high) in limits.items():
+        assert low <= min(medians[kind]) and max(medians[kind]) <= high, kind
+        if kind != Tissue.AIR:
+            assert np.std(medians[kind]) > 3, f"{kind!r} looks the same in every image"
+    assert np.median(medians[Tissue.FAT]) < 0 < np.median(medians[Tissue.MUSCLE])
+    assert np.median(medians[Tissue.BONE]) > np.median(medians[Tissue.MUSCLE])
+
+
+def test_metal_occurs_as_often_as_asked_and_makes_streaks():
+    never = [simulate(ANATOMY, PLAIN, (2, n), MIDDLE) for n in range(6)]
+    always = [simulate(ANATOMY, replace(PLAIN, metal_probability=1.0), (2, n), MIDDLE)
+              for n in range(6)]
+    assert not any(made.metal for made in never) and all(made.metal for made in always)
+    assert all(float(made.image.max()) < 2500 for made in never)
+    assert sum(float(made.image.max()) > 2500 for made in always) >= 4
+    often = [simulate(ANATOMY, replace(SMALL, metal_probability=0.5), (3, n)).metal
+             for n in range(60)]
+    assert 15 <= sum(often) <= 45
+    # where there is no metal its streaks still show: the air is no longer even
+    spread = [np.median([float(made.image[made.regions == 0].std()) for made in group])
+              for group in (never, always)]
+    assert spread[1] > 1.3 * spread[0]
+
+
+def test_anatomy_without_implants_has_no_metal():
+    bare = replace(ANATOMY, implants=())
+    assert not simulate(bare, replace(PLAIN, metal_probability=1.0), (0,), MIDDLE).metal
+
+
+def test_truncation_hides_image_and_labels():
+    hidden = 0
+    for number in range(10):
+        made = simulate(ANATOMY, replace(PLAIN, truncation_probability=1.0), (4, number), MIDDLE)
+        whole = torch.from_numpy(ANATOMY.target)[made.regions.long()]
+        outside = (made.target == 0) & (whole != 0)
+        assert (made.image[outside] == AIR_HU).all()
+        assert torch.equal(made.target[~outside], whole[~outside])
+        hidden += int(outside.any())
+    assert hidden >= 3
+
+
+def test_table_and_arms_lie_outside_the_body_and_are_background():
+    surroundings = replace(PLAIN, table_probability=1.0, arm_probability=1.0)
+    brighter = 0
+    for number in range(6):
+        made = simulate(ANATOMY, surroundings, (5, number), MIDDLE)
+        assert not made.target[made.regions == 0].any()
+        brighter += int((made.image[made.regions == 0] > -300).float().mean() > 0.02)
+    assert brighter >= 4
+
+
+@pytest.mark.parametrize("name", ["rotation", "scale", "displacement"])
+def test_shapes_vary(name):
+    value = {"rotation": (15.0, 15.0, 15.0), "scale": (0.8, 1.2), "displacement": 20.0}[name]
+    varied = replace(PLAIN, **{name: value})
+    shapes = {simulate(ANATOMY, varied, (6, n), MIDDLE).regions.numpy().tobytes()
+              for n in range(6)}
+    assert len(shapes) == 6
+
+
+def test_rotations_are_rotations():
+    matrix = ct_synthesis._rotation(np.array([10.0, -20.0, 30.0]))
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(matrix) == pytest.approx(1)
+
+
+def test_blurring_keeps_the_sum_and_has_the_width_asked_for():
+    image = torch.zeros(1, 41, 41)
+    image[0, 20, 20] = 1
+    blurred = ct_synthesis._blur(image, (0.0, 2.0, 0.0))[0, :, 20]
+    offsets = torch.arange(41.0) - 20
+    assert float(blurred.sum()) == pytest.approx(1, abs=1e-5)
+    # cut off at 2.5 standard deviations
+    assert float((blurred * offsets**2).sum()) == pytest.approx(4.0, rel=0.15)
+
+
+def test_noise_fields_have_unit_variance_and_draws_their_range():
+    random = Randomness(7, 7)
+    assert float(random.smooth((8, 30, 30), (2, 6, 6)).std()) == pytest.approx(1)
+    draws = [random.uniform(2, 5) for _ in range(200)]
+    assert 2 <= min(draws) < 2.3 and 4.7 < max(draws) <= 5
+    assert 60 < sum(random.chance(0.5) for _ in range(200)) < 140
+    assert not random.chance(0.0)
