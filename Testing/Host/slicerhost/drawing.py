@@ -198,7 +198,8 @@ class ThreeDDrawing(_Drawing):
         if not self._is_software():
             return super().pixels()
         view = self._logic.GetViewNode()
-        quality, smoothing = view.GetVolumeRenderingQuality(), view.GetVolumeRenderingSurfaceSmoothing()
+        quality = view.GetVolumeRenderingQuality()
+        smoothing = view.GetVolumeRenderingSurfaceSmoothing()
         view.SetVolumeRenderingQuality(view.Adaptive)
         view.SetVolumeRenderingSurfaceSmoothing(1)
         try:

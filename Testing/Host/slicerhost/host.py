@@ -210,7 +210,7 @@ def _keep_desktop_names(module, namespace: str) -> None:
     """Takes away what slicer-core's package offers beyond the desktop's."""
     kept = namespace_names(namespace) | {"util"}
     extension = sys.modules.get("slicer_layer_dm")
-    extension_names = set(dir(extension)) - set(dir(sys.modules["slicer_core"])) if extension else ()
+    extension_names = set(dir(extension)) - set(dir(sys.modules["slicer_core"]))
     for name in tuple(vars(module)):
         is_vtk_class = name.startswith("vtk") and name not in extension_names
         if not (name.startswith("__") or is_vtk_class or name in kept):

@@ -108,7 +108,12 @@ class qSlicerIOManager(DesktopObject):  # noqa: N801  (the desktop's name)
         return _NO_FILE_TYPE
 
     def fileWriterExtensions(self, node):
-        storage = self._storage(node)
+        storage = node.GetStorageNode()
+        if storage is None:
+            # Asked in a scene of its own: it tells formats only when it belongs to a node there.
+            scene, copy = _copy_in_own_scene(node)
+            copy.AddDefaultStorageNode()
+            storage = copy.GetStorageNode()
         return tuple(_string_list(storage.GetSupportedWriteFileTypes())) if storage else ()
 
     def extractKnownExtension(self, fileName, node):
@@ -276,23 +281,14 @@ class qSlicerIOManager(DesktopObject):  # noqa: N801  (the desktop's name)
         return all(results)
 
     def _export_node(self, node_id, file_name, parameters, harden, messages):
-        scene = self._core.scene
-        node = scene.GetNodeByID(node_id)
-        copy = scene.AddNewNodeByClass(node.GetClassName(), node.GetName())
-        copy.CopyContent(node)
-        try:
-            if node.IsA("vtkMRMLTransformableNode") and harden:
-                copy.SetAndObserveTransformNodeID(node.GetTransformNodeID())
-                copy.HardenTransform()
-            return self._save_node(copy, file_name, parameters, messages)
-        finally:
-            storage = copy.GetStorageNode()
-            scene.RemoveNode(copy)
-            if storage is not None:
-                scene.RemoveNode(storage)
+        node = self._core.scene.GetNodeByID(node_id)
+        scene, copy = _copy_in_own_scene(node)
+        if harden and node.IsA("vtkMRMLTransformableNode") and node.GetParentTransformNode():
+            copy.ApplyTransform(node.GetParentTransformNode().GetTransformToWorld())
+        return self._save_node(copy, file_name, parameters, messages)
 
     def _save_node(self, node, file_name, parameters, messages) -> bool:
-        storage = self._storage(node)
+        storage = self._storage(node, file_name)
         if storage is None:
             messages.AddMessage(_ERROR_EVENT, f"{node.GetClassName()} cannot be saved")
             return False
@@ -304,11 +300,15 @@ class qSlicerIOManager(DesktopObject):  # noqa: N801  (the desktop's name)
         messages.AddMessages(storage.GetUserMessages())
         return saved
 
-    def _storage(self, node):
+    def _storage(self, node, file_name):
         if not node.IsA("vtkMRMLStorableNode"):
             return None
         if node.GetStorageNode() is None:
-            node.AddDefaultStorageNode()
+            node.AddDefaultStorageNode(file_name)
+        if node.GetStorageNode() is None and node.IsA("vtkMRMLTextNode"):
+            # Slicer keeps short texts in the scene unless a file is asked for.
+            storage = self._core.scene.AddNewNodeByClass("vtkMRMLTextStorageNode")
+            node.SetAndObserveStorageNodeID(storage.GetID())
         return node.GetStorageNode()
 
     def _save_scene(self, file_name, parameters, messages) -> bool:
@@ -326,6 +326,16 @@ class qSlicerIOManager(DesktopObject):  # noqa: N801  (the desktop's name)
 
 # vtkCommand::ErrorEvent
 _ERROR_EVENT = 39
+
+
+def _copy_in_own_scene(node):
+    """(a new scene, which must live as long as the copy; the node's copy in it)."""
+    from slicer import vtkMRMLScene
+
+    scene = vtkMRMLScene()
+    copy = scene.AddNewNodeByClass(node.GetClassName(), node.GetName())
+    copy.CopyContent(node)
+    return scene, copy
 
 
 def _string_list(array) -> list[str]:

@@ -7,8 +7,11 @@ import importlib.util
 import tempfile
 from pathlib import Path
 
-# Its share folder holds the colour tables that Slicer reads from files; those here are matplotlib's
-# perceptually uniform maps (CC0), which Slicer has under the same names.
+from .hierarchy import HierarchyFiller
+
+# Its share folder holds the colour tables that Slicer reads from files: matplotlib's perceptually
+# uniform maps (CC0), which Slicer has under the same names, and GenericColors for label maps, which
+# has other colours than Slicer's own.
 HOME_FOLDER = Path(__file__).resolve().parent
 
 # Module name -> (title, logic class).
@@ -67,6 +70,7 @@ class MRMLCore:
             factory.SetMRMLApplicationLogic(self.application_logic)
 
         self.module_logics = {name: self._add_logic(name) for name in LOADABLE_MODULES}
+        self._hierarchy_filler = HierarchyFiller(self.scene)
         self._set_up_colors()
         self._set_up_file_access(temporary_path)
         patient_right_is_screen_left = True
@@ -111,6 +115,7 @@ class MRMLCore:
 
     def close(self) -> None:
         """Takes scene and logics apart in the order in which they let go of each other."""
+        self._hierarchy_filler.close()
         self.scene.Clear(True)
         for factory in _displayable_manager_factories():
             factory.SetMRMLApplicationLogic(None)

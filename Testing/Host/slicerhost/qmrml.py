@@ -89,8 +89,8 @@ class NodeComboBox(QWidget):
         self._requested_id = ""
         self._attributes = []
         self._labels = {}
-        self._observations = Observations()
-        self.destroyed.connect(self._observations.release)
+        self._observations = Observations(self)
+        self._name_observations = Observations(self)
         self._combo.activated.connect(self._onActivated)
         self._combo.currentIndexChanged.connect(self._onIndexChanged)
         self._updating = False
@@ -240,9 +240,7 @@ class NodeComboBox(QWidget):
             self._combo.addItem(text, action)
 
     def _observe_names(self, nodes):
-        self._name_observations = getattr(self, "_name_observations", None) or Observations()
         self._name_observations.release()
-        self.destroyed.connect(self._name_observations.release)
         for node in nodes:
             self._name_observations.add(node, "ModifiedEvent", self._update_names)
 
@@ -410,8 +408,7 @@ class TableView(QTableView):
         super().__init__(parent)
         self._scene = None
         self._node = None
-        self._observations = Observations()
-        self.destroyed.connect(self._observations.release)
+        self._observations = Observations(self)
         self._model = TableModel(self)
         self.setModel(self._model)
         self.horizontalHeader().setStretchLastSection(False)
@@ -461,8 +458,7 @@ class SegmentsTableView(QWidget):
         self._scene = None
         self._node = None
         self._hidden = ()
-        self._observations = Observations()
-        self.destroyed.connect(self._observations.release)
+        self._observations = Observations(self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self._table = QTableWidget(0, 6, self)

@@ -8,9 +8,8 @@ import urllib.parse
 import urllib.request
 import uuid
 
-import vtk
-
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.util import computeChecksum, extractAlgoAndDigest
 

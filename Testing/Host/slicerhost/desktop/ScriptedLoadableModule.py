@@ -8,7 +8,6 @@ import unittest
 
 import ctk
 import qt
-
 import slicer
 
 __all__ = [

@@ -10,10 +10,9 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import slicer
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
-
-import slicer
 
 _installing = False
 

@@ -9,7 +9,6 @@ import pathlib
 
 import ctk
 import qt
-
 import slicer
 
 from .packs import FloatRange, isParameterPack, nestedParameterNames
@@ -115,7 +114,8 @@ def createGuiConnector(widget, datatype) -> GuiConnector:
         if candidate.canRepresent(widget, datatype):
             return candidate.create(widget, datatype)
     raise RuntimeError(
-        f"Unable to create GUI connector from datatype '{datatype}' to widget type '{type(widget)}'."
+        f"Unable to create GUI connector from datatype '{datatype}' to widget type "
+        f"'{type(widget)}'."
     )
 
 
@@ -193,7 +193,8 @@ class _NumberConnector(_WidgetConnector):
         self._applyStep()
         minimum, maximum = self._bounds()
         if type(widget) in self.boundedTypes and None in (minimum, maximum):
-            raise RuntimeError(f"Cannot have a connection to {type(widget).__name__} without bounds")
+            name = type(widget).__name__
+            raise RuntimeError(f"Cannot have a connection to {name} without bounds")
         widget.minimum = self.unbounded[0] if minimum is None else minimum
         widget.maximum = self.unbounded[1] if maximum is None else maximum
 
@@ -226,7 +227,14 @@ class _IntegerConnector(_NumberConnector):
 
 @parameterNodeGuiConnector
 class _FloatConnector(_NumberConnector):
-    widgetTypes = _classes("QDoubleSpinBox", "ctkSliderWidget", "qMRMLSliderWidget", "ctkDoubleSlider", "ctkDoubleSpinBox", "qMRMLSpinBox")
+    widgetTypes = _classes(
+        "QDoubleSpinBox",
+        "ctkSliderWidget",
+        "qMRMLSliderWidget",
+        "ctkDoubleSlider",
+        "ctkDoubleSpinBox",
+        "qMRMLSpinBox",
+    )
     dataTypes = (float, int)
     boundedTypes = _classes("ctkSliderWidget", "qMRMLSliderWidget")
 

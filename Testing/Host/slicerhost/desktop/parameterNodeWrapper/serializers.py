@@ -341,7 +341,8 @@ class ListSerializer(Serializer):
 
     def write(self, parameterNode, name, value):
         with slicer.util.NodeModify(parameterNode):
-            before = list(self.read(parameterNode, name)) if self.isIn(parameterNode, name) else None
+            wasIn = self.isIn(parameterNode, name)
+            before = list(self.read(parameterNode, name)) if wasIn else None
             try:
                 self._writeAll(parameterNode, name, value)
             except Exception:

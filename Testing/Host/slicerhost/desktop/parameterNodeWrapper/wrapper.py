@@ -5,9 +5,8 @@ import typing
 import weakref
 
 import qt
-import vtk
-
 import slicer
+import vtk
 
 from .connectors import GuiConnector, createGuiConnector, packWidgets
 from .packs import ParameterInfo, checkMember, isParameterPack, readDeclaration
