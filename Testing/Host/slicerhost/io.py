@@ -110,7 +110,7 @@ class qSlicerIOManager(DesktopObject):  # noqa: N801  (the desktop's name)
     def fileWriterExtensions(self, node):
         storage = node.GetStorageNode()
         if storage is None:
-            # Asked in a scene of its own: it tells formats only when it belongs to a node there.
+            # Asked in a scene of its own, so that the node gets no storage by being asked.
             scene, copy = _copy_in_own_scene(node)
             copy.AddDefaultStorageNode()
             storage = copy.GetStorageNode()
@@ -333,6 +333,7 @@ def _copy_in_own_scene(node):
     from slicer import vtkMRMLScene
 
     scene = vtkMRMLScene()
+    scene.SetDataIOManager(node.GetScene().GetDataIOManager())
     copy = scene.AddNewNodeByClass(node.GetClassName(), node.GetName())
     copy.CopyContent(node)
     return scene, copy
