@@ -8,7 +8,12 @@ map of the decoder passes a dropout layer, so that Monte Carlo samples differ.
 
 from __future__ import annotations
 
+import functools
+import multiprocessing
+import multiprocessing.forkserver
+import os
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,9 +23,24 @@ from MuscleSegLib.networks import BayesianUNet, ContextUNet
 from MuscleSegLib.recipes import CLASSES, MODERN
 from ReadingRoomLib.bundles import write_bundle
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 FILTERS = (8, 16, 16, 16, 16)
 BONE, MUSCLE = 1, 4
 AIR_HU, FAT_HU, MUSCLE_HU, BONE_HU = -1000, -100, 55, 700
+
+
+@functools.cache
+def process_context() -> multiprocessing.context.BaseContext:
+    """Starts processes that have PyTorch and our libraries imported already, where that exists."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["MuscleSegLib.segmentation", "ReadingRoomLib.training"])
+    # the server looks modules up with its environment alone, not with our sys.path
+    paths = [str(REPOSITORY / "ReadingRoomCore"), str(REPOSITORY / "MuscleSeg")]
+    with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(paths), OMP_NUM_THREADS="1"):
+        multiprocessing.forkserver.ensure_running()
+    return context
 
 
 def tiny_network(out_channels: int = CLASSES, finds: bool = True) -> ContextUNet:

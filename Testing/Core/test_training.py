@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import os
 import signal
 import time
@@ -30,6 +29,8 @@ from ReadingRoomLib.training import (
     plot_history,
     train,
 )
+
+from .muscle_factory import process_context
 
 SETTINGS = TrainingSettings(steps=9, batch_size=2, learning_rate=1e-2, warmup_steps=2,
                             checkpoint_every=2, workers=0, bfloat16=False, seed=4)
@@ -96,7 +97,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 sys.path.insert(0, here)
-import test_training as tests
+from Core import test_training as tests
 def on_step(step, loss):
     if step == stop:
         Path(marker).touch()
@@ -109,11 +110,9 @@ tests.run(Path(folder), on_step=on_step)
 @pytest.mark.parametrize("stop", [3, 4])
 def test_killed_and_resumed_ends_like_uninterrupted(uninterrupted, tmp_path, stop):
     folder, marker = tmp_path / "work", tmp_path / "reached"
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["MuscleSegLib.segmentation", "ReadingRoomLib.training"])
-    process = context.Process(target=exec, args=(KILLED, {
+    process = process_context().Process(target=exec, args=(KILLED, {
         "folder": str(folder), "marker": str(marker), "stop": stop,
-        "here": str(Path(__file__).parent),
+        "here": str(Path(__file__).parents[1]),
     }))
     process.start()
     deadline = time.monotonic() + 100
