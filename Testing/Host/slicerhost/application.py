@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -133,9 +134,8 @@ class qSlicerApplication(DesktopObject):  # noqa: N801  (the desktop's name)
         return self._testing
 
     def processEvents(self):
-        import qt
-
-        qt.QCoreApplication.processEvents()
+        if "qt" in sys.modules:
+            sys.modules["qt"].QCoreApplication.processEvents()
 
     def exit(self, returnCode=0):
         raise SystemExit(returnCode)

@@ -16,16 +16,18 @@ import types
 from importlib import import_module
 from pathlib import Path
 
-from .libraries import require_panels
+from .libraries import MissingLibrary, panel_problem, require_panels
 from .names import namespace_names
 
 # Python modules of the desktop -> where the host keeps them; in the order of their dependencies.
 _DESKTOP_MODULES = {
     "slicer.i18n": "i18n",
-    "slicer.ScriptedLoadableModule": "ScriptedLoadableModule",
     "slicer.packaging": "packaging",
-    "slicer.parameterNodeWrapper": "parameterNodeWrapper",
     "SampleData": "SampleData",
+}
+_DESKTOP_MODULES_ON_QT = {
+    "slicer.ScriptedLoadableModule": "ScriptedLoadableModule",
+    "slicer.parameterNodeWrapper": "parameterNodeWrapper",
 }
 
 
@@ -34,12 +36,13 @@ class _Host:
 
     def __init__(self):
         self.core = None
+        self.panels = True
         self.temporary_path: Path | None = None
         self.path_before = ""
 
 
 _host = _Host()
-_installed = False
+_installed = set()
 
 
 def is_started() -> bool:
@@ -47,19 +50,27 @@ def is_started() -> bool:
     return _host.core is not None
 
 
-def start(testing: bool = True) -> None:
+def start(testing: bool = True, panels: bool = True) -> None:
     """Makes the application: scene, logics, ``qt``, ``ctk`` and all that ``slicer`` has.
 
     testing: what ``slicer.app.testingEnabled()`` answers; with True no dialog waits for a user.
-    Starting twice changes nothing. MissingLibrary if Qt's widgets cannot be loaded; pictures need
-    OpenGL, which is looked for when the first one is drawn.
+    panels: False leaves Qt out, and with it modules and all that needs ``qt``: the scene, its
+    logics, files and ``slicer.util`` then work on a machine where Qt's widgets cannot be loaded.
+    Starting twice changes nothing. MissingLibrary if Qt's widgets are asked for and cannot be
+    loaded; pictures need OpenGL, which is looked for when the first one is drawn.
     """
     if is_started():
+        if panels:
+            _require_panels_started()
         return
-    require_panels()
+    if panels:
+        require_panels()
+    _host.panels = panels
     _host.temporary_path = Path(tempfile.mkdtemp(prefix="slicerhost-"))
     _provide_python_slicer()
     _install()
+    if panels:
+        _install_widgets()
     _create_application(testing)
     _load_desktop_modules()
     atexit.register(stop)
@@ -71,10 +82,9 @@ def stop() -> None:
         return
     import slicer
 
-    from . import pythonqt
-
     unload_modules()
-    _delete_widgets(pythonqt.application())
+    if _host.panels:
+        _delete_widgets()
     slicer.app._layout_manager._close()
     slicer.app.aboutToQuit.emit()
     _host.core.close()
@@ -123,6 +133,7 @@ def load_module(name: str, path: str | os.PathLike | None = None, panel: bool = 
     import slicer
 
     start()
+    _require_panels_started()
     file = Path(path).resolve() if path else module_file(name)
     module = slicer.app.moduleManager()._load_scripted(name, file)
     for dependency in module.dependencies:
@@ -132,6 +143,11 @@ def load_module(name: str, path: str | os.PathLike | None = None, panel: bool = 
         return None
     representation = module.widgetRepresentation()
     return representation.self() if representation is not None else None
+
+
+def _require_panels_started() -> None:
+    if not _host.panels:
+        raise MissingLibrary(panel_problem() or "the host was started without panels")
 
 
 def _log_vtk_messages() -> None:
@@ -178,19 +194,22 @@ def _protect_none() -> None:
         ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
 
 
+def _once(step: str) -> bool:
+    """True the first time in this process."""
+    is_first = step not in _installed
+    _installed.add(step)
+    return is_first
+
+
 def _install() -> None:
-    """Once per process: ``qt`` and ``ctk``, and a ``slicer`` with the desktop's names only."""
-    global _installed
-    if _installed:
+    """Once per process: a ``slicer`` with the desktop's names only."""
+    if not _once("slicer"):
         return
-    _protect_none()
     _log_vtk_messages()
     import slicer
 
-    from . import pythonqt, qmrml, utilities
-    from .panel import ScriptedModuleWidget
+    from . import utilities
 
-    pythonqt.install()
     _keep_desktop_names(slicer, "slicer")
     for addition in utilities.ADDITIONS:
         setattr(slicer.util, addition.__name__, addition)
@@ -198,12 +217,24 @@ def _install() -> None:
         module = types.ModuleType(name)
         setattr(slicer, name, module)
         sys.modules[f"slicer.{name}"] = module
+
+
+def _install_widgets() -> None:
+    """Once per process: ``qt``, ``ctk`` and the MRML widgets."""
+    if not _once("widgets"):
+        return
+    _protect_none()
+    import slicer
+
+    from . import pythonqt, qmrml
+    from .panel import ScriptedModuleWidget
+
+    pythonqt.install()
     for name, widget_class in qmrml.register().items():
         setattr(slicer, name, widget_class)
     slicer.qSlicerScriptedLoadableModuleWidget = pythonqt.register_widget_class(
         "qSlicerScriptedLoadableModuleWidget", ScriptedModuleWidget
     )
-    _installed = True
 
 
 def _keep_desktop_names(module, namespace: str) -> None:
@@ -220,19 +251,18 @@ def _keep_desktop_names(module, namespace: str) -> None:
 def _create_application(testing: bool) -> None:
     import slicer
 
-    from . import pythonqt
     from .application import qSlicerApplication
     from .io import qSlicerIOManager
     from .layout import qSlicerLayoutManager
     from .modules import qSlicerModuleManager
     from .mrml import MRMLCore
 
-    pythonqt.application()
     core = MRMLCore(_host.temporary_path)
     _host.core = core
     slicer.mrmlScene = core.scene
     slicer.app = qSlicerApplication(core, _host.temporary_path, testing)
-    _redirect_default_settings()
+    if _host.panels:
+        _redirect_default_settings()
     slicer.app._module_manager = qSlicerModuleManager(core)
     slicer.app._io_manager = qSlicerIOManager(core)
     slicer.app._layout_manager = qSlicerLayoutManager(core)
@@ -253,7 +283,8 @@ def _redirect_default_settings() -> None:
 def _load_desktop_modules() -> None:
     import slicer
 
-    for name, own_name in _DESKTOP_MODULES.items():
+    modules = _DESKTOP_MODULES | (_DESKTOP_MODULES_ON_QT if _host.panels else {})
+    for name, own_name in modules.items():
         if name in sys.modules:
             continue
         module = import_module(f".desktop.{own_name}", __package__)
@@ -262,9 +293,12 @@ def _load_desktop_modules() -> None:
             setattr(slicer, name.removeprefix("slicer."), module)
 
 
-def _delete_widgets(application) -> None:
+def _delete_widgets() -> None:
     from PySide6.QtCore import QCoreApplication, QEvent
 
+    from .pythonqt import application as qt_application
+
+    application = qt_application()
     for widget in application.topLevelWidgets():
         widget.close()
         widget.deleteLater()

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from .layout import SLICE_VIEW_NAMES
+from .libraries import panel_problem
 
 _ORIENTATION_VIEWS = {"axial": "Red", "coronal": "Green", "sagittal": "Yellow"}
 _AXIS_LETTERS = {"Axial": "S: ", "Coronal": "A: ", "Sagittal": "R: "}
@@ -190,6 +191,9 @@ def _view_with_bar(element, size, fit):
 
 def _bar(node, width: int) -> np.ndarray:
     """The coloured bar above a view: its letter and, for a slice, where it is."""
+    if panel_problem():
+        color = [round(255 * part) for part in node.GetLayoutColor()]
+        return np.tile(np.array(color, np.uint8), (_CONTROLLER_HEIGHT, width, 1))
     from PySide6.QtCore import QRect, Qt
     from PySide6.QtGui import QColor, QImage, QPainter
 

@@ -167,3 +167,38 @@ def test_widgets_that_cannot_be_loaded_are_told(monkeypatch):
         assert "apt-get install libgl1" in libraries.panel_problem()
     finally:
         libraries.panel_problem.cache_clear()
+
+
+WITHOUT_QT = """
+import sys
+sys.modules["PySide6"] = sys.modules["shiboken6"] = None
+import numpy as np, slicerhost
+from slicerhost import libraries, views
+print("apt-get" in libraries.panel_problem() or "see the reason" in libraries.panel_problem())
+try:
+    slicerhost.start()
+except slicerhost.MissingLibrary as error:
+    print("refused")
+slicerhost.start(panels=False)
+import slicer
+volume = slicer.util.addVolumeFromArray(np.arange(27.0).reshape(3, 3, 3), name="CT")
+volume.CreateDefaultDisplayNodes()
+print(slicer.util.saveScene(slicer.app.temporaryPath + "/scene.mrb"))
+slicerhost.clear()
+slicer.util.loadScene(slicer.app.temporaryPath + "/scene.mrb")
+print(slicer.util.arrayFromVolume(slicer.util.getNode("CT")).sum())
+if libraries.picture_problem() is None:
+    views.show_slices(slicer.util.getNode("CT"))
+    assert views.layout_picture((200, 160)).shape == (160, 200, 3)
+try:
+    slicerhost.load_module("MuscleSeg")
+except slicerhost.MissingLibrary:
+    print("no panel")
+slicerhost.stop()
+"""
+
+
+def test_scene_and_files_without_qt():
+    done = run_python(WITHOUT_QT)
+    assert done.stdout.split() == ["True", "refused", "True", "351.0", "no", "panel"], done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
