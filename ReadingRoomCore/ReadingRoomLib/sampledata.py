@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real CT for demonstrations and tests, fetched by the name of a Python package.
 
-The example CT of TotalSegmentator (Apache-2.0): lower chest to femoral heads at 3 mm, prone, one
+The example CT of TotalSegmentator (Apache-2.0): lower chest to femoral heads at 3 mm, one
 metal hip, stored as int32 Hounsfield units. It is a file of that project's own tests, and so in
 its source distribution; which index serves that is the user's pip configuration.
 """

@@ -34,7 +34,7 @@ def get_sample(folder: Path, simulated: bool) -> Sample:
             return Sample(
                 path,
                 "Example CT",
-                "A real CT from lower chest to hips, 3 mm, prone, with one metal hip "
+                "A real CT from lower chest to hips, 3 mm, with one metal hip "
                 "(example of TotalSegmentator 2.18.0, Apache-2.0).",
             )
     return Sample(
