@@ -7,7 +7,7 @@ from pathlib import Path
 
 import slicerhost
 
-from .pictures import draw_pictures
+from .pictures import draw_image, draw_pictures
 from .sample import Sample
 from .steps import ProgressLine, say, step
 
@@ -44,6 +44,7 @@ def _segment(logic, sample: Sample, samples: int):
     volume = slicer.util.loadVolume(str(sample.path), {"name": sample.name})
     volume.GetDisplayNode().SetAutoWindowLevel(False)
     volume.GetDisplayNode().SetWindowLevel(*SOFT_TISSUE)
+    draw_image(volume)
     parameters = logic.getParameterNode()
     parameters.inputVolume = volume
     parameters.samples = samples

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,10 @@ from slicerhost.photo import photograph
 from .page import Picture
 
 SLICE_SIZE = (960, 640)
-SPACE_SIZE = (960, 800)
+SPACE_SIZE = (1440, 1120)  # halved: smoother than drawn at that size
 OVERVIEW_SIZE = (600, 420)  # of each of three pictures side by side
-RENDERING_SIZE = (720, 600)  # smaller: without a graphics card it takes a while
 RENDERING_PRESET = "CT-Cardiac3"  # muscles and bones through the skin
-ZOOM = 1.3
+ZOOM = 0.95
 MARGIN = 1.12  # of the field of view around what was found
 ORIENTATIONS = {  # how each is seen, and the axis that it cuts (x, y, z in LPS)
     "axial": ("from the feet, the patient's right on the left", 2),
@@ -35,6 +35,17 @@ def draw_pictures(widget, result, folder: Path) -> tuple[list[Picture], str]:
     except MissingLibrary as error:
         pictures, reason = [], str(error)
     return [*pictures, *draw_panel(widget, folder)], reason
+
+
+def draw_image(volume) -> None:
+    """Draw the image alone in all slice views, as a user sees it before there is a result.
+
+    What is drawn first lies below: segments that are laid over the image later are transparent.
+    """
+    with contextlib.suppress(MissingLibrary):  # said when the result is drawn
+        views.show_slices(volume)
+        for orientation in ORIENTATIONS:
+            views.slice_picture(orientation)
 
 
 # --- slices ----------------------------------------------------------------------------------
@@ -153,27 +164,32 @@ def draw_in_space(result, folder: Path) -> list[Picture]:
         set_color(0.0, 0.0, 0.0)
     pictures = []
 
-    def take(name: str, look_from: str, size: tuple[int, int], title: str, caption: str) -> None:
-        picture = views.three_d_picture(size, look_from, zoom=ZOOM, box=False)
-        views.save_png(picture, folder / name)
+    def take(name: str, look_from: str, title: str, caption: str) -> None:
+        picture = views.three_d_picture(SPACE_SIZE, look_from, zoom=ZOOM, box=False)
+        views.save_png(halved(picture), folder / name)
         pictures.append(Picture(f"muscleseg/{name}", title, caption))
 
     surfaces = "Every structure that was found, as a surface."
     module_views.showIn3D(result.segmentation, True)
-    take("surfaces_front.png", "Anterior", SPACE_SIZE, "Surfaces, from the front", surfaces)
-    take("surfaces_back.png", "Posterior", SPACE_SIZE, "Surfaces, from behind", surfaces)
+    take("surfaces_front.png", "Anterior", "Surfaces, from the front", surfaces)
+    take("surfaces_back.png", "Posterior", "Surfaces, from behind", surfaces)
     module_views.showIn3D(result.segmentation, False)
     module_views.showVolumeRendering(result.inputVolume, True, RENDERING_PRESET)
     take(
         "volume_rendering.png",
         "Posterior",
-        RENDERING_SIZE,
         "Volume rendering, from behind",
         "The CT itself, without the segmentation.",
     )
     module_views.showVolumeRendering(result.inputVolume, False, RENDERING_PRESET)
     module_views.showIn3D(result.segmentation, True)
     return pictures
+
+
+def halved(picture: np.ndarray) -> np.ndarray:
+    """Return a picture at half its size, each pixel the mean of four."""
+    height, width, colors = picture.shape
+    return picture.reshape(height // 2, 2, width // 2, 2, colors).mean((1, 3)).astype(np.uint8)
 
 
 def draw_overview(result, folder: Path) -> None:
