@@ -82,7 +82,7 @@ photos: $(INSTALLED)
 	@mkdir -p Docs/pictures
 	@cp demo/muscleseg/overview.png Docs/pictures/MuscleSeg-overview.png
 	@$(RUN) -m slicerhost photo MuscleSeg Docs/pictures/MuscleSeg-panel.png \
-		--scene demo/muscleseg/scene.mrb
+		--scene $(CURDIR)/demo/muscleseg/scene.mrb
 	@echo "Look at: Docs/pictures"
 
 clean:
