@@ -184,14 +184,15 @@ def _provide_python_slicer() -> None:
     os.environ["PATH"] = os.pathsep.join((str(folder), _host.path_before))
 
 
-def _protect_none() -> None:
-    """Lets None never be freed, as Python 3.12 and later do themselves.
+def _protect_constants() -> None:
+    """Lets None, True and False never be freed, as Python 3.12 and later do themselves.
 
-    Each static function of PySide6 6.12 that returns nothing takes one reference too many, so that
-    Python 3.11 aborts after some thousand calls of ``processEvents``.
+    PySide6 6.12.0 takes one reference too many of them with many calls, so that Python 3.11 aborts
+    after some thousand calls of ``processEvents``; 6.11.3 does not.
     """
     if sys.version_info < (3, 12):
-        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
+        for constant in (None, True, False):
+            ctypes.c_ssize_t.from_address(id(constant)).value += 1 << 40
 
 
 def _once(step: str) -> bool:
@@ -223,7 +224,7 @@ def _install_widgets() -> None:
     """Once per process: ``qt``, ``ctk`` and the MRML widgets."""
     if not _once("widgets"):
         return
-    _protect_none()
+    _protect_constants()
     import slicer
 
     from . import pythonqt, qmrml

@@ -67,8 +67,7 @@ def picture_problem() -> str | None:
     )
     if probe.returncode == 0:
         return None
-    reason = (probe.stderr.strip().splitlines() or ["VTK cannot draw"])[-1]
-    return _sentence("Pictures", ["libegl1", "libgl1-mesa-dri"], reason)
+    return _sentence("Pictures", ["libegl1", "libgl1-mesa-dri"], "VTK finds no OpenGL driver")
 
 
 def require_panels() -> None:

@@ -155,6 +155,7 @@ class qSlicerModuleManager(DesktopObject):  # noqa: N801  (the desktop's name)
         return module
 
     def _unload_scripted(self) -> None:
+        """Unloads the scripted modules, the last one loaded first."""
         import slicer
 
         scripted = [
@@ -166,7 +167,10 @@ class qSlicerModuleManager(DesktopObject):  # noqa: N801  (the desktop's name)
             self.moduleAboutToBeUnloaded.emit(name)
             module = self._modules.pop(name)
             if module._widget is not None:
-                module._widget.deleteLater()
+                from .panel import delete_module_widget
+
+                delete_module_widget(module._widget)
+                module._widget = None
             for attribute in (name.lower(), f"{name}Instance", f"{name}Widget"):
                 vars(slicer.modules).pop(attribute, None)
             vars(slicer.moduleNames).pop(name, None)

@@ -72,3 +72,15 @@ def make_module_widget(module):
     native = ScriptedModuleWidget()
     native._open(module)
     return pythonqt.wrap(native)
+
+
+def delete_module_widget(representation) -> None:
+    """Deletes a widget representation now, with all that is in it."""
+    from PySide6.QtCore import QCoreApplication, QEvent
+
+    from . import pythonqt
+
+    native = pythonqt.unwrap(representation)
+    native._python_widget = native._module = None
+    native.deleteLater()
+    QCoreApplication.sendPostedEvents(native, QEvent.Type.DeferredDelete)

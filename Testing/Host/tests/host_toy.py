@@ -57,6 +57,7 @@ class HostToyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         self.removeObservers()
+        self.parameters.disconnectGui(self.guiTag)
         self.events.append("cleanup")
 
     def enter(self):

@@ -91,6 +91,18 @@ def test_unloading_cleans_up(toy):
     assert not hasattr(slicer.modules, "HostToyWidget")
 
 
+def test_unloaded_module_is_freed(slicer_scene, toy_file):
+    import gc
+    import weakref
+
+    toy = slicerhost.load_module("HostToy", toy_file)
+    alive = [weakref.ref(item) for item in (toy, toy.logic, toy.parameters, toy.ui.inputSelector)]
+    slicerhost.unload_modules()
+    del toy
+    gc.collect()
+    assert [item() for item in alive] == [None] * 4
+
+
 def test_reloading_takes_the_new_source(toy, toy_file):
     import slicer
 
