@@ -21,7 +21,7 @@ from ReadingRoomLib.montecarlo import dropout_active, sample_seed, summarise_sam
 
 from .body import AIR_HU, find_body
 from .networks import ContextUNet
-from .prediction import Prediction, without_islands
+from .prediction import MeanConfidence, Prediction, without_islands
 from .recipes import Recipe, to_channels
 
 BATCH = 8  # working slices labelled at once
@@ -199,12 +199,13 @@ class _Writer:
         self.working_labels = np.zeros([axis.size for axis in grid.axes], np.uint8)
         voxels = range(grid.ct.shape[0])
         self.lower, self.weight = _interpolation(grid.axes[0], voxels)
+        self.confidence = MeanConfidence()
         self.next = 0
         self.last: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def add(self, start: int, mean: torch.Tensor, uncertainty: torch.Tensor) -> None:
         depth = mean.shape[1]
-        self.working_labels[start : start + depth] = mean.argmax(0).numpy()
+        self.working_labels[start : start + depth] = self.confidence.add(mean).numpy()
         if self.last is not None:  # the slice before, for the CT slices in between
             mean = torch.cat([self.last[0], mean], 1)
             uncertainty = torch.cat([self.last[1], uncertainty])
@@ -232,7 +233,7 @@ class _Writer:
 
     def finish(self) -> Prediction:
         self._remove_islands()
-        return Prediction(self.labels, self.uncertainty)
+        return Prediction(self.labels, self.uncertainty, self.confidence.value)
 
     def _remove_islands(self) -> None:
         """Drop parts of a structure that are far smaller than its largest part.

@@ -6,15 +6,43 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import ndimage
 
 
 @dataclass
 class Prediction:
-    """Labels uint8 and uncertainty float32 in [0, 1] on the grid of the CT, (z, y, x)."""
+    """What a network says about a CT.
+
+    Attributes:
+        labels: uint8 (z, y, x) on the grid of the CT.
+        uncertainty: float32 in [0, 1] on the same grid.
+        confidence: mean probability of the chosen structure over all labelled voxels, 0 when there
+            are none. On scans of another part of the body it is low: nothing fits well there.
+    """
 
     labels: np.ndarray
     uncertainty: np.ndarray
+    confidence: float = 0.0
+
+
+class MeanConfidence:
+    """Gathers the confidence of a prediction, part by part."""
+
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    def add(self, probability: torch.Tensor) -> torch.Tensor:
+        """Take note of mean probabilities (classes, ...); returns the strongest class."""
+        highest, strongest = probability.max(0)
+        labelled = strongest > 0
+        self.total += float(highest[labelled].double().sum())
+        self.count += int(labelled.sum())
+        return strongest
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count if self.count else 0.0
 
 
 def without_islands(

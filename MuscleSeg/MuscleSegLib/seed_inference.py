@@ -23,7 +23,7 @@ from ReadingRoomLib.montecarlo import sample_seed, summarise_samples
 
 from .body import AIR_HU, find_body
 from .networks import BayesianUNet
-from .prediction import Prediction, without_islands
+from .prediction import MeanConfidence, Prediction, without_islands
 from .recipes import Recipe, to_channels
 
 MULTIPLE = 16  # four halvings
@@ -141,6 +141,7 @@ def segment_seed(
     height, width = rows.stop - rows.start, columns.stop - columns.start
     labels = np.zeros(ct.shape, np.uint8)
     uncertainty = np.zeros(ct.shape, np.float32)
+    confidence = MeanConfidence()
     on_slices(0, len(ct))
     with torch.inference_mode():
         for z, plane in enumerate(ct):
@@ -148,11 +149,12 @@ def segment_seed(
             padding = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
             image = to_channels(F.pad(body, padding, value=AIR_HU)[None], recipe)[0]
             mean, doubt = summarise_samples(fused.samples(image, samples, sample_seed(seed, z)))
-            labels[z, rows, columns] = mean[:, :height, :width].argmax(0).cpu().numpy()
+            strongest = confidence.add(mean[:, :height, :width])
+            labels[z, rows, columns] = strongest.cpu().numpy()
             uncertainty[z, rows, columns] = doubt[:height, :width].cpu().numpy()
             on_slices(z + 1, len(ct))
     labels, _ = without_islands(labels)
-    return Prediction(labels, uncertainty)
+    return Prediction(labels, uncertainty, confidence.value)
 
 
 def _widen(body: slice, size: int) -> slice:

@@ -64,7 +64,8 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
     spacing = volume.GetSpacing()[::-1]
     array = sitk.GetArrayViewFromImage(volume)
     prediction = _predict(job, bundle, array, spacing, samples)
-    _require_anatomy(prediction.labels, float(np.prod(spacing)) / 1000)
+    _require_anatomy(prediction, float(np.prod(spacing)) / 1000, bundle.metadata, job.warn)
+    job.record(confidence=round(prediction.confidence, 4))
     if sides:
         split_sides(prediction.labels, midline(prediction.labels))
     if _has_metal(array, spacing):
@@ -149,12 +150,21 @@ def _predict(job: Job, bundle: Bundle, array, spacing, samples: int) -> Predicti
     return prediction
 
 
-def _require_anatomy(labels: np.ndarray, voxel_ml: float) -> None:
+def _require_anatomy(prediction: Prediction, voxel_ml: float, metadata: dict, warn) -> None:
+    """Refuse a scan of another part of the body, where the network finds little or guesses.
+
+    The model says from what mean confidence on a scan is of hip or thigh at all
+    (``lowest_confidence``) and up to what it deserves a warning (``low_confidence``).
+    """
+    labels = prediction.labels
     counts = sum(np.bincount(plane.ravel(), minlength=len(STRUCTURES) + 1) for plane in labels)
-    if counts[1:].sum() * voxel_ml < SMALLEST_ML or not counts[list(BONES)].any():
+    enough = counts[1:].sum() * voxel_ml >= SMALLEST_ML and counts[list(BONES)].any()
+    if not enough or prediction.confidence < metadata.get("lowest_confidence", 0.0):
         raise BadInput(
             "No hip or thigh was found in this CT: choose a scan that shows the pelvis or the legs."
         )
+    if prediction.confidence < metadata.get("low_confidence", 0.0):
+        warn("The model is unsure of this scan as a whole: check every structure.")
 
 
 def _has_metal(array: np.ndarray, spacing) -> bool:

@@ -85,9 +85,15 @@ def export(
         help="Folder with example.json and held-out.json of make bench, for the card.")] = None,
     uncertainty_limit: Annotated[float, typer.Option(
         help="Mean uncertainty above which a structure is to be checked.")] = 0.1,
+    lowest_confidence: Annotated[float, typer.Option(
+        help="Mean confidence below which a scan shows no hip or thigh.")] = 0.85,
+    low_confidence: Annotated[float, typer.Option(
+        help="Mean confidence below which everything is to be checked.")] = 0.88,
 ) -> None:
     """Write the averaged weights as the starter bundle and list it in models.json."""
     state = torch.load(work / CHECKPOINT, map_location="cpu", weights_only=True)
+    limits = {"uncertainty_limit": uncertainty_limit, "lowest_confidence": lowest_confidence,
+              "low_confidence": low_confidence}
     measured = {path.stem: json.loads(path.read_text("utf-8"))
                 for name in ("example", "held-out") if scores
                 for path in [scores / f"{name}.json"] if path.exists()}
@@ -97,7 +103,7 @@ def export(
         {"_target_": "MuscleSegLib.networks.ContextUNet", "in_channels": MODERN.channels,
          "out_channels": CLASSES},
         state["average"],
-        _metadata(state["step"], measured, uncertainty_limit),
+        _metadata(state["step"], measured, limits),
         (FOLDER / "starter_card.md").read_text("utf-8").format(scores=_scores_text(measured)),
         dtype=torch.float16,
         overwrite=True,
@@ -112,7 +118,7 @@ TRAINED_ON = (
 )
 
 
-def _metadata(steps: int, scores: dict, uncertainty_limit: float) -> dict:
+def _metadata(steps: int, scores: dict, limits: dict[str, float]) -> dict:
     offsets = range(-MODERN.context, MODERN.context + 1)
     channels = [f"slice {offset:+d}, {low:g} to {high:g} HU"
                 for low, high in MODERN.windows for offset in offsets]
@@ -129,7 +135,7 @@ def _metadata(steps: int, scores: dict, uncertainty_limit: float) -> dict:
         "trained_on": TRAINED_ON,
         "simulated": True,
         "training_steps": steps,
-        "uncertainty_limit": uncertainty_limit,
+        **limits,
         "eval_metrics": scores,
         "network_data_format": {
             "inputs": {"image": {
