@@ -261,7 +261,7 @@ def run(slices):
     ct = np.full((slices, 128, 160), 40, np.int16)
     segment_modern(ct, MODERN.spacing, network, MODERN, samples=2)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-connection.send([run(12), run(12), run(60)])
+connection.send([run(12), run(12), run(108)])
 """
 
 
@@ -273,7 +273,7 @@ def test_only_the_result_grows_with_the_scan():
     theirs.close()
     _, short, long = ours.recv()
     process.join()
-    voxels = (60 - 12) * 128 * 160
+    voxels = (108 - 12) * 128 * 160
     # a voxel: CT 2 bytes, labels 1, uncertainty 4, and some 20 while islands are looked for;
     # the probabilities of 23 structures alone would be 92
     assert long - short < 60 * voxels
