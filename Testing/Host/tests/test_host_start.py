@@ -205,3 +205,18 @@ def test_scene_and_files_without_qt():
     done = run_python(WITHOUT_QT)
     assert done.stdout.split() == ["True", "refused", "True", "351.0", "no", "panel"], done.stderr
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_cursors_and_messages_of_util(slicer_scene):
+    import qt
+    import slicer
+
+    with slicer.util.WaitCursor():
+        assert qt.QApplication.overrideCursor().shape() == qt.Qt.WaitCursor
+    assert qt.QApplication.overrideCursor() is None
+    with slicer.util.MessageDialog("Working"):
+        pass
+    with pytest.raises(ValueError):
+        with slicer.util.tryWithErrorDisplay("failed", waitCursor=True):
+            raise ValueError
+    assert qt.QApplication.overrideCursor() is None

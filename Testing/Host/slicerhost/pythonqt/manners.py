@@ -115,6 +115,12 @@ def set_tool_tip(widget: Any, tip: str) -> None:
     properties.word_wrap_tool_tip(native_of(widget))
 
 
+@manner(QtWidgets.QApplication, "setOverrideCursor", is_static=True)
+def set_override_cursor(cursor: Any) -> None:
+    # PySide6 returns a context manager here, which neither Qt nor PythonQt knows.
+    QtWidgets.QApplication.setOverrideCursor(unwrap(cursor))
+
+
 @manner(QtCore.QTimer, "singleShot", is_static=True)
 def single_shot(milliseconds: int, slot: Callable) -> None:
     QtCore.QTimer.singleShot(milliseconds, signals.receiver(slot))
