@@ -24,7 +24,8 @@ class Measurement:
         mean_hu: mean density in Hounsfield units.
         uncertainty: mean uncertainty of its voxels, 0 to 1 (the structure-wise score PSV of
             Hiasa et al. 2020 up to a constant).
-        check: why a reader should look at it, or empty.
+        check: why a reader should look at it before using it, or empty.
+        cut_off: ``yes`` when it goes on beyond the scan's ends, so that the volume is a part's.
     """
 
     structure: str
@@ -33,6 +34,7 @@ class Measurement:
     mean_hu: float
     uncertainty: float
     check: str
+    cut_off: str = ""
 
 
 def measure(
@@ -69,15 +71,11 @@ def measure(
         if n == 0:
             continue
         mean_doubt = doubt[item.value] / n
-        reasons = []
-        if mean_doubt > uncertainty_limit:
-            reasons.append("uncertain")
-        if ends[item.value]:
-            reasons.append("cut off by the end of the scan")
+        check = "uncertain" if mean_doubt > uncertainty_limit else ""
         found.append(
             Measurement(item.structure.name, item.side or "", round(n * voxel_ml, 2),
-                        round(hounsfield[item.value] / n, 1), round(mean_doubt, 4),
-                        "; ".join(reasons))
+                        round(hounsfield[item.value] / n, 1), round(mean_doubt, 4), check,
+                        "yes" if ends[item.value] else "")
         )
     return found
 

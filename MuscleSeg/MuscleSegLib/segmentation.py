@@ -76,6 +76,10 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
     found = measure(array, prediction.labels, prediction.uncertainty,
                     float(np.prod(spacing)) / 1000, known,
                     bundle.metadata.get("uncertainty_limit", 1.0))
+    parts = sum(bool(measurement.cut_off) for measurement in found)
+    if parts:
+        job.warn(f"{parts} of {len(found)} structures go on beyond the ends of the scan: their "
+                 "volumes are of the part that is seen.")
     job.progress.advance(1)
     job.progress.stage("write", 4, "Writing the result")
     _write(job, source, order, prediction, known, found)

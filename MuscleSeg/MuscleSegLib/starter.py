@@ -86,9 +86,9 @@ def export(
     uncertainty_limit: Annotated[float, typer.Option(
         help="Mean uncertainty above which a structure is to be checked.")] = 0.1,
     lowest_confidence: Annotated[float, typer.Option(
-        help="Mean confidence below which a scan shows no hip or thigh.")] = 0.85,
+        help="Mean confidence below which a scan shows no hip or thigh.")] = 0.86,
     low_confidence: Annotated[float, typer.Option(
-        help="Mean confidence below which everything is to be checked.")] = 0.88,
+        help="Mean confidence below which everything is to be checked.")] = 0.89,
 ) -> None:
     """Write the averaged weights as the starter bundle and list it in models.json."""
     state = torch.load(work / CHECKPOINT, map_location="cpu", weights_only=True)

@@ -34,7 +34,7 @@ def test_same_as_direct_sums(seed, sides, voxel_ml):
         assert result.uncertainty == pytest.approx(doubt[mask].mean(dtype=float), abs=6e-5)
         assert ("uncertain" in result.check) == (doubt[mask].mean(dtype=float) > 0.5)
         ends = mask[0].any() or mask[-1].any()
-        assert ("cut off by the end of the scan" in result.check) == ends
+        assert result.cut_off == ("yes" if ends else "")
 
 
 def single(z=slice(2, 4), doubt=0.0, limit=0.5) -> list[Measurement]:
@@ -47,8 +47,9 @@ def single(z=slice(2, 4), doubt=0.0, limit=0.5) -> list[Measurement]:
 def test_reasons_to_look():
     assert single()[0].check == ""
     assert single(doubt=0.6)[0].check == "uncertain"
-    assert single(z=slice(0, 3))[0].check == "cut off by the end of the scan"
-    assert single(z=slice(3, 6), doubt=0.9)[0].check == "uncertain; cut off by the end of the scan"
+    assert single(z=slice(0, 3))[0].cut_off and not single(z=slice(0, 3))[0].check
+    both = single(z=slice(3, 6), doubt=0.9)[0]
+    assert both.check == "uncertain" and both.cut_off
     assert single(doubt=0.6, limit=1.0)[0].check == ""
 
 
@@ -70,11 +71,13 @@ def test_large_sums_are_exact():
 
 def test_table(tmp_path):
     lines = [Measurement("femur", "left", 412.5, 310.2, 0.0123, ""),
-             Measurement("psoas_major", "", 10.0, -3.5, 0.9, "uncertain; cut off")]
+             Measurement("psoas_major", "", 10.0, -3.5, 0.9, "uncertain", "yes")]
     write_csv(tmp_path / "measurements.csv", lines)
     with (tmp_path / "measurements.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["structure", "side", "volume_ml", "mean_hu", "uncertainty", "check"]
-    assert rows[1]["check"] == "uncertain; cut off" and float(rows[0]["mean_hu"]) == 310.2
+    assert list(rows[0]) == ["structure", "side", "volume_ml", "mean_hu", "uncertainty", "check",
+                             "cut_off"]
+    assert (rows[1]["check"], rows[1]["cut_off"], rows[0]["cut_off"]) == ("uncertain", "yes", "")
+    assert float(rows[0]["mean_hu"]) == 310.2
     write_csv(tmp_path / "none.csv", [])
     assert (tmp_path / "none.csv").read_text("utf-8").count("\n") == 1
