@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
 import tomllib
 from importlib.metadata import packages_distributions
 
@@ -49,27 +48,38 @@ def test_every_requirement_has_a_floor_and_a_pin_above_it(project, pins):
         assert requirement.specifier.contains(version), f"{pin} is below {requirement}"
 
 
-def test_every_imported_package_is_declared(project, root):
-    """What a library imports, and no more, is what pip is asked for (training tools apart)."""
+def imported_distributions(folders) -> set[str]:
+    """Return the packages, as pip names them, that the Python files below the folders import."""
     imported = set()
-    for folder in ("ReadingRoomCore/ReadingRoomLib", "MuscleSeg/MuscleSegLib"):
-        for path in (root / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Import):
-                    imported |= {alias.name.split(".")[0] for alias in node.names}
-                elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                    imported.add(node.module.split(".")[0])
-    imported -= set(sys.stdlib_module_names) | {"ReadingRoomLib", "MuscleSegLib"}
-    distributions = packages_distributions()
-    needed = {canonicalize_name(distributions[name][0]) for name in imported}
+    for path in (path for folder in folders for path in folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                imported.add(node.module.split(".")[0])
+    known = packages_distributions()
+    return {canonicalize_name(known[name][0]) for name in imported & known.keys()}
 
-    always = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
-    training = {
-        canonicalize_name(Requirement(text).name)
-        for text in project["optional-dependencies"]["train"]
-    }
-    assert needed <= always | training
+
+def names_of(requirements: list[str]) -> set[str]:
+    """Return the names of requirements, as pip compares them."""
+    return {canonicalize_name(Requirement(text).name) for text in requirements}
+
+
+def test_every_package_that_the_libraries_import_is_declared_and_no_other(project, root):
+    """Tools that only training needs stand in an extra of their own."""
+    libraries = [root / "ReadingRoomCore" / "ReadingRoomLib", root / "MuscleSeg" / "MuscleSegLib"]
+    needed = imported_distributions(libraries) - {project["name"]}
+    always = names_of(project["dependencies"])
+    assert needed <= always | names_of(project["optional-dependencies"]["train"])
     assert always <= needed
+
+
+def test_every_package_that_the_tests_import_is_declared(project, root):
+    brought_by = {"vtk": "slicer-core", "shiboken6": "pyside6-essentials", "packaging": "pytest"}
+    needed = imported_distributions([root / "Testing"]) - {project["name"]}
+    texts = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    assert {brought_by.get(name, name) for name in needed} <= names_of(texts)
 
 
 def test_torch_stays_at_the_version_that_was_tested(pins):
