@@ -19,15 +19,21 @@ _OWNERS = {
 }
 
 
+# The hierarchy is put right before anybody else looks at it.
+_EARLY = 10.0
+
+
 class HierarchyFiller:
     """Adds and removes items as nodes come and go."""
 
     def __init__(self, scene):
         self._scene = scene
         self._tags = [
-            scene.AddObserver(scene.NodeAddedEvent, self._on_node_added),
+            scene.AddObserver(scene.NodeAddedEvent, self._on_node_added, _EARLY),
             scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._on_node_removed),
-            scene.AddObserver(scene.EndImportEvent, self._on_import_ended),
+            scene.AddObserver(scene.EndImportEvent, self._add_all, _EARLY),
+            scene.AddObserver(scene.EndBatchProcessEvent, self._add_all, _EARLY),
+            scene.AddObserver(scene.EndCloseEvent, self._resolve, _EARLY),
         ]
 
     def close(self) -> None:
@@ -35,14 +41,22 @@ class HierarchyFiller:
             self._scene.RemoveObserver(tag)
         self._scene = None
 
+    def _resolve(self, *_):
+        """The one hierarchy of the scene: made if there is none, merged if there are several."""
+        import slicer
+
+        return slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(self._scene)
+
     def _hierarchy(self):
         import slicer
 
         return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self._scene)
 
     def _on_node_added(self, scene, event, node):
-        # An imported scene brings its own hierarchy.
-        if not scene.IsImporting():
+        if node.IsA("vtkMRMLSubjectHierarchyNode"):
+            self._resolve()
+        elif not scene.IsImporting():
+            # An imported scene brings its own hierarchy.
             self._add(node)
 
     _on_node_added.CallDataType = VTK_OBJECT
@@ -57,12 +71,29 @@ class HierarchyFiller:
 
     _on_node_removed.CallDataType = VTK_OBJECT
 
-    def _on_import_ended(self, scene, event):
-        import slicer
-
-        slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(scene)
+    def _add_all(self, scene, event):
+        if scene.IsImporting() or scene.IsClosing():
+            return
+        self._resolve()
+        self._remove_orphans()
         for index in range(scene.GetNumberOfNodes()):
             self._add(scene.GetNthNode(index))
+
+    def _remove_orphans(self) -> None:
+        """Removes items of nodes that went without saying so; folders and branches stay."""
+        import slicer
+
+        constants = slicer.vtkMRMLSubjectHierarchyConstants
+        branch = constants.GetSubjectHierarchyVirtualBranchAttributeName()
+        hierarchy = self._hierarchy()
+        items = []
+        hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
+        for item in items:
+            is_folder = bool(hierarchy.GetItemLevel(item))
+            if is_folder or hierarchy.HasItemAttribute(item, branch):
+                continue
+            if hierarchy.GetItemDataNode(item) is None:
+                hierarchy.RemoveItem(item, False, False)
 
     def _add(self, node) -> None:
         owner = _owner(node)

@@ -133,6 +133,10 @@ def test_scene(segmentation, volume, slicer_scene, tmp_path, name):
 
     volume.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeFileInferno.txt")
     values = slicer.util.arrayFromVolume(volume).copy()
+    hierarchy = slicer_scene.GetSubjectHierarchyNode()
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
+    for node in (volume, segmentation):
+        hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), study)
     if name.endswith("mrml"):
         for node, file in ((volume, "ct.nrrd"), (segmentation, "seg.seg.nrrd")):
             assert slicer.util.saveNode(node, str(tmp_path / file))
@@ -149,6 +153,11 @@ def test_scene(segmentation, volume, slicer_scene, tmp_path, name):
     assert loaded.GetDisplayNode().GetColorNodeID() == "vtkMRMLColorTableNodeFileInferno.txt"
     ids = slicer.util.getNode("Seg").GetSegmentation().GetSegmentIDs()
     assert ids == ("femur", "sacrum")
+    hierarchy = slicer_scene.GetSubjectHierarchyNode()
+    for node in (loaded, slicer.util.getNode("Seg")):
+        study = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node))
+        assert hierarchy.GetItemName(study) == "Study"
+    assert hierarchy.GetNumberOfItems() == 3
 
 
 def test_views_stay_usable_after_closing_the_scene(slicer_scene):
