@@ -242,7 +242,7 @@ def test_scene_file_keeps_the_parameters(node, slicer_scene, tmp_path):
     assert (loaded.samples, loaded.values, loaded.volume.GetName()) == (6, [7, 8], "CT")
 
 
-def test_widgets_of_all_kinds(node):
+def test_widgets_of_all_kinds(node, tmp_path):
     import ctk
     import qt
     from slicer.parameterNodeWrapper import (
@@ -291,8 +291,8 @@ def test_widgets_of_all_kinds(node):
     assert (parameters.slider, parameters.choice, parameters.device) == (4, 7, Device.CPU)
     assert parameters.toggled is True
     assert parameters.range == FloatRange(2, 3)
-    parameters.path = pathlib.Path("/tmp")
-    assert widgets["path"].currentPath == "/tmp"
+    parameters.path = tmp_path
+    assert widgets["path"].currentPath == str(tmp_path)
     parameters.disconnectGui(tag)
     widgets["text"].text = "c"
     assert parameters.text == "a"
