@@ -146,6 +146,7 @@ class MuscleSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.sampleLoader = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
+        self._shownNodes = None
 
     def setup(self) -> None:
         """Called when the user opens the module the first time."""
@@ -229,12 +230,16 @@ class MuscleSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
             self.addObserver(
                 self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameterNodeModified)
-            self.showResult()
+            self._shownNodes = None
             self.onParameterNodeModified()
 
     def onParameterNodeModified(self, caller=None, event=None) -> None:
         if not self._parameterNode:
             return
+        nodes = (self._parameterNode.segmentation, self._parameterNode.measurements)
+        if nodes != self._shownNodes:
+            self._shownNodes = nodes
+            self.showResult()
         self.panel.showModels(self._parameterNode.recipe.value, self._parameterNode.model)
         self._checkCanApply()
 
@@ -354,14 +359,18 @@ class MuscleSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onResultClicked(self, row, column) -> None:
         """Called when the user clicks a structure: the views go there."""
-        segmentationNode = self._parameterNode.segmentation
-        point = segmentations.pointInside(segmentationNode, self.panel.keyOfRow(row))
+        result = self.logic.resultOf(self._parameterNode)
+        if not result:
+            self.showResult()
+            return
+        point = segmentations.pointInside(result.segmentation, self.panel.keyOfRow(row))
         if point:
             views.jumpTo(point)
 
     def onShow3D(self, show) -> None:
         with slicer.util.tryWithErrorDisplay(_("The surfaces cannot be shown."), waitCursor=True):
-            views.showIn3D(self._parameterNode.segmentation, show)
+            with self.panel.busy(_("Making the surfaces...") if show else ""):
+                views.showIn3D(self._parameterNode.segmentation, show)
 
     def onVolumeRendering(self, show) -> None:
         with slicer.util.tryWithErrorDisplay(_("The image cannot be shown."), waitCursor=True):
@@ -377,7 +386,8 @@ class MuscleSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not folder:
             return
         with slicer.util.tryWithErrorDisplay(_("The result cannot be written."), waitCursor=True):
-            target = self.logic.export(self.logic.resultOf(self._parameterNode), folder)
+            with self.panel.busy(_("Writing the files...")):
+                target = self.logic.export(self.logic.resultOf(self._parameterNode), folder)
             self.panel.showMessage(_("Written to {folder}").format(folder=target))
 
 
@@ -400,12 +410,12 @@ def resultRows(columns, segmentationNode) -> list:
         reason = columns["Check"][index]
         values = [
             columns["Structure"][index],
-            round(columns["Volume (mL)"][index], 1),
+            f"{columns['Volume (mL)'][index]:7.1f}",  # padded, so that sorting by text is right
             round(columns["Mean HU"][index]),
             f"{columns['Uncertainty'][index]:.2f}",
             _("check") if reason else "",
         ]
-        toolTip = _("Check: {reason}").format(reason=reason) if reason else ""
+        toolTip = _("Check: {reason}").format(reason=reason) if reason else _("Click to see it.")
         rows.append(panel.ResultRow(segmentId, values, bool(reason), color, toolTip))
     return rows
 

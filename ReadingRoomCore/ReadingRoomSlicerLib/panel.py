@@ -6,6 +6,7 @@ card, the device and seed, Apply with progress and Cancel, the result table with
 the disclaimer. Who knows one module knows all.
 """
 
+import contextlib
 import os
 
 import qt
@@ -186,6 +187,16 @@ class ReadingRoomPanel:
         self.ui.messageLabel.setStyleSheet("color: #b00020;" if isError else "")
         self.ui.messageWidget.visible = bool(sentence)
         self.ui.logButton.visible = bool(log)
+
+    @contextlib.contextmanager
+    def busy(self, sentence: str):
+        """Say what is being done while Slicer itself does it and cannot answer."""
+        self.showMessage(sentence)
+        slicer.app.processEvents()
+        try:
+            yield
+        finally:
+            self.showMessage("")
 
     def showLog(self) -> None:
         """Show the details of the last failure."""

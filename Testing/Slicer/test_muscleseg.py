@@ -281,16 +281,10 @@ def test_apply_to_result_and_back_from_a_scene_file(widget, tmp_path):
     voxels = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "pelvis_left", volume)
     assert voxels[k].sum() == voxels.sum(axis=(1, 2)).max()
 
-    # buttons
-    widget.ui.uncertaintyButton.click()
-    assert views.isOverlay(uncertainty)
-    widget.ui.show3DButton.click()
-    assert views.isShownIn3D(segmentation)
-    widget.ui.volumeRenderingButton.click()
-    assert views.isVolumeRendered(volume)
-    widget.ui.volumeRenderingButton.click()
-    widget.ui.uncertaintyButton.click()
-    assert not views.isVolumeRendered(volume) and not views.isOverlay(uncertainty)
+    # a structure that the user deleted
+    content.RemoveSegment("pelvis_right")
+    table.cellClicked(columns["Segment"].index("pelvis_right"), 0)
+    count -= 1
 
     # files
     folder = Path(widget.logic.export(result, str(tmp_path)))
@@ -301,6 +295,8 @@ def test_apply_to_result_and_back_from_a_scene_file(widget, tmp_path):
         widget.logic.export(result, str(tmp_path))
 
     # scene file
+    widget.ui.show3DButton.click()
+    assert views.isShownIn3D(segmentation)
     path = str(tmp_path / "scene.mrb")
     widget.ui.samplesSpinBox.value = 4
     assert slicer.util.saveScene(path)
@@ -318,7 +314,25 @@ def test_apply_to_result_and_back_from_a_scene_file(widget, tmp_path):
     assert restored.uncertaintyVolume.GetDisplayNode().GetColorNode().GetName() == "Uncertainty"
     assert tables.columns(restored.measurements) == columns
     assert restored.manifest == manifest
-    assert table.rowCount == count and not table.isHidden()
+    assert table.rowCount == len(columns["Segment"]) and not table.isHidden()
+
+    # buttons, on what came back
+    widget.ui.uncertaintyButton.click()
+    assert views.isOverlay(restored.uncertaintyVolume)
+    assert widget.ui.show3DButton.checked and views.isShownIn3D(restored.segmentation)
+    widget.ui.show3DButton.click()
+    assert not views.isShownIn3D(restored.segmentation)
+    widget.ui.volumeRenderingButton.click()
+    assert views.isVolumeRendered(restored.inputVolume)
+    widget.ui.volumeRenderingButton.click()
+    widget.ui.uncertaintyButton.click()
+    assert not views.isVolumeRendered(restored.inputVolume)
+    assert not views.isOverlay(restored.uncertaintyVolume)
+
+    # a result that the user deleted
+    slicer.mrmlScene.RemoveNode(restored.measurements)
+    widget.enter()
+    assert table.isHidden() and widget.logic.resultOf(widget._parameterNode) is None
 
 
 def center(segmentation, segment):
