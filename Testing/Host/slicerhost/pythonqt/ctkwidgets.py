@@ -101,7 +101,8 @@ class CollapsibleButton(QtWidgets.QAbstractButton):
         text_area = header.adjusted(header.height(), 0, -4, 0)
         painter.drawItemText(
             text_area,
-            QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignLeft,
+            QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.AlignmentFlag.AlignLeft
+            | QtCore.Qt.TextFlag.TextShowMnemonic,  # so that && shows as one ampersand
             self.palette(),
             self.isEnabled(),
             self.text(),
