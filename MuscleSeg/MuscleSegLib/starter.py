@@ -57,7 +57,7 @@ def read_anatomies(data: Path, without: str | None = None) -> list[tuple[RegionM
 def train(
     data: Annotated[Path, typer.Option(help="Folder with the label maps.")],
     work: Annotated[Path, typer.Option(help="Folder for checkpoints and history.")],
-    steps: Annotated[int, typer.Option(help="Training steps of 20 slices each.")] = 5500,
+    steps: Annotated[int, typer.Option(help="Training steps of 20 slices each.")] = 3600,
     without: Annotated[str, typer.Option(help="Pelvic case to hold out: 001, 002 or 005.")] = "",
     seed: Annotated[int, typer.Option(help="Start of the random numbers.")] = 0,
 ) -> None:
