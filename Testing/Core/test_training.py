@@ -36,6 +36,15 @@ SETTINGS = TrainingSettings(steps=9, batch_size=2, learning_rate=1e-2, warmup_st
                             checkpoint_every=2, workers=0, bfloat16=False, seed=4)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Sums are rounded differently with another number of threads, as in the killed process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 class Squares(Dataset):
     """Item k: two noisy slices, the brighter square is class 1; made from k alone."""
 
