@@ -2,7 +2,8 @@
 """Training on MONAI's engine: seeded, resumable after a kill, with live curves.
 
 The data and the random numbers (dropout) of step k depend on the seed and on k alone, so a run that
-was killed and resumed ends with exactly the weights of an uninterrupted run.
+was killed and resumed ends with exactly the weights of an uninterrupted run (with the same number
+of threads, which decides how sums are rounded).
 """
 
 from __future__ import annotations
