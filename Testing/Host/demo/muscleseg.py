@@ -41,6 +41,8 @@ def main() -> None:
 
     began = time.monotonic()
     folder = arguments.output / "muscleseg"
+    index = arguments.output / "index.html"
+    index.unlink(missing_ok=True)  # an old page must not pass for that of a run that fails
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     keep_library_messages(arguments.output / "libraries.log")
@@ -57,7 +59,6 @@ def main() -> None:
     manifest, pictures, reason = run(sample, arguments.samples, folder)
     with step(6, "Writing the page"):
         page = make_page(sample, manifest, pictures, problem or reason, folder)
-        index = arguments.output / "index.html"
         index.write_text(page.render(), encoding="utf-8")
 
     print(f"\nDone in {time.monotonic() - began:.0f} s. Look at: {index.resolve().as_uri()}")

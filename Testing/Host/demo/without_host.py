@@ -53,7 +53,10 @@ def _write_scene(sample: Sample, folder: Path) -> None:
         core = MRMLCore(Path(temporary))
         slicer.mrmlScene = core.scene
         ct = _add("vtkMRMLScalarVolumeNode", sample.name)
-        volumes.readVolume(ct, str(sample.path))
+        reader = slicer.vtkMRMLVolumeArchetypeStorageNode()
+        reader.SetFileName(str(sample.path))
+        if not reader.ReadData(ct):
+            raise RuntimeError(f"{sample.path.name} could not be read.")
         ct.CreateDefaultDisplayNodes()
         muscles = _add("vtkMRMLSegmentationNode", f"{sample.name} muscles")
         segmentations.readSegmentation(muscles, str(folder / "segmentation.seg.nrrd"), ct)
