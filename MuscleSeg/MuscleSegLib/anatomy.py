@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Region maps of real anatomy for the simulation, made from published label maps.
 
-Two sources are understood:
+Two sources of labels are understood:
 
 - the pelvic reference labels of Hiasa et al. (28 structures of hip and thigh, left and right
   sharing a label, with a body mask), which carry all 22 structures of this module;
 - label maps with the names of TotalSegmentator's 117 structures, which give the organs of trunk and
   chest as context. They lack most muscles of the thigh, so what is not named there is ignored by
   the loss instead of being taught as background.
+
+Real CT of other parts of the body show what is none of the structures.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from ReadingRoomLib.phantoms.ct_synthesis import IGNORED, RegionMap, Tissue
+from ReadingRoomLib.phantoms.ct_synthesis import IGNORED, RealScan, RegionMap, Tissue
 
 # region codes beyond the labels of the sources
-SKIN, FAT, INTERMUSCULAR, CAVITY, UNKNOWN = 240, 241, 242, 243, 244
+SKIN, FAT, INTERMUSCULAR, CAVITY, UNKNOWN, JOINT = 240, 241, 242, 243, 244, 245
 ORGAN_OFFSET = 60  # TotalSegmentator label n becomes region 60 + n
 
 # reference label -> label of this module; the others (spine, trunk muscles) are background
@@ -105,6 +107,29 @@ def read_trunk_labels(label_file: Path, names_file: Path) -> RegionMap:
     return RegionMap(regions, spacing, tissue, target)
 
 
+# file, mm at the feet's end and mm at the head's end that may show a structure, so are not taught
+ELSEWHERE = (
+    ("ct_visible_human/vhm_head_ct_1.5mm.nii.gz", 0, 0),
+    ("ct_visible_human/vhf_lower_leg_ct_1.5mm.nii.gz", 0, 90),
+    ("ct_chest_lungdx_A0001/ct_256x256x64.nii.gz", 25, 0),
+    ("ct_totalsegmentator_examples/aorta_case/ct.nii.gz", 25, 0),
+)
+
+
+def read_elsewhere(data: Path) -> list[RealScan]:
+    """Real CT of head, chest and lower legs, where none of the structures is."""
+    scans = []
+    for name, feet, head in ELSEWHERE:
+        image = sitk.DICOMOrient(sitk.ReadImage(str(data / name), sitk.sitkInt16), "LPS")
+        spacing = image.GetSpacing()[::-1]
+        hounsfield = sitk.GetArrayFromImage(image)
+        target = np.zeros(len(hounsfield), np.uint8)
+        target[: round(feet / spacing[0])] = IGNORED
+        target[len(target) - round(head / spacing[0]) :] = IGNORED
+        scans.append(RealScan(hounsfield, spacing, target))
+    return scans
+
+
 def _tissue_of(name: str) -> Tissue:
     """Tissue of a TotalSegmentator structure."""
     first = name.split("_")[0]
@@ -128,7 +153,8 @@ def _tissue_of(name: str) -> Tissue:
 
 def _name_filling(tissue: np.ndarray, target: np.ndarray) -> None:
     for code, kind in ((SKIN, Tissue.SKIN), (FAT, Tissue.FAT), (CAVITY, Tissue.CAVITY),
-                       (INTERMUSCULAR, Tissue.INTERMUSCULAR), (UNKNOWN, Tissue.INTERMUSCULAR)):
+                       (INTERMUSCULAR, Tissue.INTERMUSCULAR), (UNKNOWN, Tissue.INTERMUSCULAR),
+                       (JOINT, Tissue.CARTILAGE)):
         tissue[code] = kind
         target[code] = 0
     target[UNKNOWN] = IGNORED
@@ -168,6 +194,10 @@ def _fill_unnamed(labels, body, spacing) -> np.ndarray:
     filling[cavity & trunk[:, None, None]] = CAVITY
     skin = body & ~ndimage.binary_erosion(body, iterations=2, structure=_in_plane_cross())
     filling[skin] = SKIN
+    # cartilage of hip and sacroiliac joints: what closes the gap between two bones
+    bones = np.isin(labels, (PELVIS, FEMUR, SACRUM))
+    filling[ndimage.binary_closing(bones, iterations=round(5 / spacing[1]),
+                                   structure=_in_plane_cross())] = JOINT
     return filling
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,13 +18,13 @@ import torch
 import typer
 
 from ReadingRoomLib.bundles import SIZE_LIMITS, write_bundle
-from ReadingRoomLib.phantoms.ct_synthesis import RegionMap, SynthesisSettings
+from ReadingRoomLib.phantoms.ct_synthesis import SynthesisSettings, redraw, simulate
 from ReadingRoomLib.training import CHECKPOINT, TrainingSettings
 from ReadingRoomLib.training import train as fit
 
-from .anatomy import read_pelvic_reference, read_trunk_labels
+from .anatomy import read_elsewhere, read_pelvic_reference, read_trunk_labels
 from .networks import ContextUNet
-from .recipes import CLASSES, MODERN, SimulatedSlabs, segmentation_loss
+from .recipes import CLASSES, MODERN, SimulatedSlabs, Source, segmentation_loss
 from .structures import STRUCTURES
 
 FOLDER = Path(__file__).parent
@@ -32,40 +33,46 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make the sta
 
 PELVIC_CASES = ("001", "002", "005")
 TRUNK_CASES = ("s0327", "s0328")
-TRUNK_SHARE = 0.22  # of the slabs, so that organs, chest and head are known as "not these"
+# shares of the slabs: the trunk shows organs, the real scans what is none of the structures
+TRUNK_SHARE, ELSEWHERE_SHARE = 0.2, 0.08
 
 
-def read_anatomies(data: Path, without: str | None = None) -> list[tuple[RegionMap, float]]:
-    """Region maps of the training subjects with the share of slabs each gives.
+def read_sources(data: Path, without: str | None = None) -> list[tuple[Source, float]]:
+    """What makes the training slabs, with the share of slabs that each makes.
 
     Args:
-        data: folder that holds ``pelvic_muscle_labels`` and ``labels_totalsegmentator_*``.
+        data: folder that holds ``pelvic_muscle_labels``, ``labels_totalsegmentator_*`` and the
+            real scans of other regions.
         without: pelvic case to hold out.
     """
-    cases = [case for case in PELVIC_CASES if case != without]
-    pelvic = [read_pelvic_reference(data / "pelvic_muscle_labels" / f"Pelvic-Ref-{case}")
-              for case in cases]
     folder = data / "labels_totalsegmentator_gt_s0327_s0328"
+    pelvic = [read_pelvic_reference(data / "pelvic_muscle_labels" / f"Pelvic-Ref-{case}")
+              for case in PELVIC_CASES if case != without]
     trunk = [read_trunk_labels(folder / f"{case}_labels.nii.gz", folder / f"{case}_labels.json")
              for case in TRUNK_CASES]
-    return [(a, (1 - TRUNK_SHARE) / len(pelvic)) for a in pelvic] + [
-        (a, TRUNK_SHARE / len(trunk)) for a in trunk
+    elsewhere = read_elsewhere(data)
+    settings = SynthesisSettings()
+    groups = [
+        ([partial(simulate, anatomy, settings) for anatomy in pelvic],
+         1 - TRUNK_SHARE - ELSEWHERE_SHARE),
+        ([partial(simulate, anatomy, settings) for anatomy in trunk], TRUNK_SHARE),
+        ([partial(redraw, scan, settings) for scan in elsewhere], ELSEWHERE_SHARE),
     ]
+    return [(source, share / len(sources)) for sources, share in groups for source in sources]
 
 
 @app.command()
 def train(
     data: Annotated[Path, typer.Option(help="Folder with the label maps.")],
     work: Annotated[Path, typer.Option(help="Folder for checkpoints and history.")],
-    steps: Annotated[int, typer.Option(help="Training steps of 20 slices each.")] = 3600,
+    steps: Annotated[int, typer.Option(help="Training steps of 20 slices each.")] = 8000,
     without: Annotated[str, typer.Option(help="Pelvic case to hold out: 001, 002 or 005.")] = "",
     seed: Annotated[int, typer.Option(help="Start of the random numbers.")] = 0,
 ) -> None:
     """Train the modern network on simulated CT of the reference anatomies."""
-    anatomies = read_anatomies(data, without or None)
-    settings = TrainingSettings(steps=steps, batch_size=5, learning_rate=1.5e-3, seed=seed)
-    slabs = SimulatedSlabs(anatomies, steps * settings.batch_size, MODERN, SynthesisSettings(),
-                           seed)
+    sources = read_sources(data, without or None)
+    settings = TrainingSettings(steps=steps, batch_size=5, learning_rate=2e-3, seed=seed)
+    slabs = SimulatedSlabs(sources, steps * settings.batch_size, MODERN, seed)
     torch.manual_seed(seed)
     network = ContextUNet(MODERN.channels, CLASSES).to(memory_format=torch.channels_last)
     started = time.monotonic()
@@ -114,7 +121,9 @@ def export(
 
 TRAINED_ON = (
     "simulated intensities on three published label maps of the pelvis (Hiasa et al., MIT licence) "
-    "and two of the trunk (TotalSegmentator dataset, CC BY 4.0)"
+    "and two of the trunk (TotalSegmentator dataset, CC BY 4.0); four real CT of head, chest and "
+    "lower legs as what is none of the structures (Visible Human Project, public domain; "
+    "Lung-PET-CT-Dx, CC BY 4.0; TotalSegmentator's example of the aorta, Apache-2.0)"
 )
 
 

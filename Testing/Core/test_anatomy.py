@@ -12,14 +12,17 @@ import SimpleITK as sitk
 
 from MuscleSegLib.anatomy import (
     CAVITY,
+    ELSEWHERE,
     FAT,
     INTERMUSCULAR,
+    JOINT,
     ORGAN_OFFSET,
     PELVIC_TARGETS,
     SKIN,
     TRUNK_TARGETS,
     UNKNOWN,
     _refine_slices,
+    read_elsewhere,
     read_pelvic_reference,
     read_trunk_labels,
 )
@@ -103,6 +106,34 @@ def test_only_our_structures_are_taught(pelvic):
     assert pelvic.target[26] == 0 and pelvic.tissue[26] == Tissue.MUSCLE
     assert (pelvic.tissue[[1, 2, 3, 4]] == Tissue.BONE).all()
     assert set(pelvic.implants) <= {1, 2, 3, 4}
+
+
+def test_a_gap_between_bones_is_a_joint_of_cartilage(tmp_path):
+    labels, body = pelvic_labels()
+    labels[:, 20:40, 14:18] = 2
+    labels[:, 20:40, 18:20] = 0
+    labels[:, 20:40, 20:26] = 1
+    for array, name in ((labels, "label.mhd"), (body, "mask.mhd")):
+        save(array, tmp_path / name, (1.0, 1.0, 3.0))
+    regions = read_pelvic_reference(tmp_path)
+    joint = regions.regions == JOINT
+    assert joint.any() and not joint[:, :, regions.regions.shape[2] // 2 :].any()
+    assert regions.tissue[JOINT] == Tissue.CARTILAGE and regions.target[JOINT] == 0
+
+
+def test_real_scans_of_other_regions_teach_background_where_nothing_else_can_be(tmp_path):
+    values = np.arange(40, dtype=np.int16)[:, None, None] + np.zeros((40, 5, 6), np.int16)
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((2.0, 2.0, 5.0))
+    for name, _, _ in ELSEWHERE:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(image, str(tmp_path / name))
+    for scan, (_, feet, head) in zip(read_elsewhere(tmp_path), ELSEWHERE, strict=True):
+        assert scan.spacing == (5.0, 2.0, 2.0) and scan.hounsfield.dtype == np.int16
+        assert (scan.hounsfield[:, 0, 0] == np.arange(40)).all()
+        first, last = feet // 5, 40 - head // 5
+        assert not scan.target[first:last].any()
+        assert (scan.target[:first] == IGNORED).all() and (scan.target[last:] == IGNORED).all()
 
 
 def test_slices_in_between_follow_the_shape():

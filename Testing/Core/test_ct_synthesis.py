@@ -17,16 +17,18 @@ from ReadingRoomLib.phantoms.ct_synthesis import (
     IGNORED,
     METAL_HU,
     Randomness,
+    RealScan,
     RegionMap,
     SynthesisSettings,
     Tissue,
+    redraw,
     simulate,
 )
 
 SMALL = SynthesisSettings(shape=(4, 48, 56), spacing=(3.0, 4.0, 4.0))
 PLAIN = replace(SMALL, rotation=(0.0, 0.0, 0.0), scale=(1.0, 1.0), displacement=0.0,
-                metal_probability=0.0, truncation_probability=0.0, table_probability=0.0,
-                arm_probability=0.0)
+                metal_probability=0.0, truncation_probability=0.0, scan_end_probability=0.0,
+                table_probability=0.0, arm_probability=0.0)
 UNKNOWN = 200
 
 
@@ -99,7 +101,7 @@ def test_without_deformation_labels_are_the_anatomy_or_its_mirror():
 def test_every_tissue_looks_like_itself():
     limits = {Tissue.AIR: (-1024, -900), Tissue.FAT: (-150, -60), Tissue.MUSCLE: (-130, 90),
               Tissue.BONE: (-120, 1500), Tissue.LUNG: (-950, -600), Tissue.ORGAN: (0, 220),
-              Tissue.FLUID: (-40, 370), Tissue.VESSEL: (0, 400), Tissue.CARTILAGE: (30, 220),
+              Tissue.FLUID: (-40, 370), Tissue.VESSEL: (0, 400), Tissue.CARTILAGE: (10, 290),
               Tissue.SKIN: (-500, 100), Tissue.CAVITY: (-960, 400), Tissue.BOWEL: (-960, 400),
               Tissue.INTERMUSCULAR: (-140, 300)}
     assert set(limits) == set(Tissue)
@@ -148,6 +150,57 @@ def test_truncation_hides_image_and_labels():
         assert torch.equal(made.target[~outside], whole[~outside])
         hidden += int(outside.any())
     assert hidden >= 3
+
+
+def test_a_scan_that_ends_in_the_slab_goes_on_as_air_of_which_nothing_is_taught():
+    ends = set()
+    for number in range(12):
+        made = simulate(ANATOMY, replace(PLAIN, scan_end_probability=1.0), (8, number), MIDDLE)
+        beyond = (made.target == IGNORED).flatten(1).all(1)
+        assert 1 <= int(beyond.sum()) <= len(beyond) // 2
+        assert bool(beyond[0]) != bool(beyond[-1])
+        assert (made.image[beyond] == AIR_HU).all() and (made.image[~beyond] > -500).any()
+        ends.add(bool(beyond[0]))
+    assert ends == {True, False}
+
+
+# --- real scans between them ---------------------------------------------------------------------
+
+def ramp() -> RealScan:
+    """HU that tell where they come from; the upper half is not taught."""
+    shape = (30, 40, 44)
+    z, y, x = np.meshgrid(*map(np.arange, shape), indexing="ij")
+    target = np.where(np.arange(30) < 15, 0, IGNORED).astype(np.uint8)
+    return RealScan((z * 40 - 500 + 0 * y + x).astype(np.int16), (3.0, 4.0, 4.0), target)
+
+
+def test_a_real_scan_is_redrawn_where_it_lies():
+    scan, checked = ramp(), 0
+    for number in range(8):
+        made = redraw(scan, replace(PLAIN, noise=(0.0, 0.0), thickness=(0.0, 0.0)), (number,))
+        middle = made.image[:, 18:30, 22:34]  # away from the edges, where air is mixed in
+        for image, target, near in zip(middle[1:-1], made.target[1:-1, 18:30, 22:34],
+                                       zip(middle[:-2], middle[2:], strict=True), strict=True):
+            if min(float(plane.min()) for plane in near) < -510:
+                continue
+            height = (image + 500) / 40  # slice of the scan, within one for x
+            assert (target[height < 13] == 0).all() and (target[height > 17] == IGNORED).all()
+            checked += target.numel()
+    assert checked > 500
+    for number in range(8):
+        made = redraw(scan, SMALL, (number,))
+        assert set(np.unique(made.target)) <= {0, IGNORED}
+
+
+def test_redrawn_scans_are_scans_and_their_seed_decides():
+    scan = ramp()
+    made = [redraw(scan, SMALL, (3, number)) for number in (0, 1, 0)]
+    assert torch.equal(made[0].image, made[2].image) and torch.equal(made[0].target, made[2].target)
+    assert not torch.equal(made[0].image, made[1].image)
+    for one in made:
+        assert one.image.shape == SMALL.shape and one.image.dtype == torch.float32
+        assert one.target.dtype == torch.uint8 and torch.isfinite(one.image).all()
+        assert one.image.min() >= AIR_HU and one.image.max() <= METAL_HU
 
 
 def test_table_and_arms_lie_outside_the_body_and_are_background():

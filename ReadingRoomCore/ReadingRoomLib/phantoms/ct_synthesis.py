@@ -68,6 +68,25 @@ class RegionMap:
 
 
 @dataclass(frozen=True)
+class RealScan:
+    """A real CT with one training label for each of its slices, to be seen between painted ones.
+
+    Attributes:
+        hounsfield: int16 array (z, y, x) in LPS axes, HU.
+        spacing: voxel size in mm, in array order (z, y, x).
+        target: uint8 array (z,): label of every voxel of a slice; 255 is ignored by the loss.
+    """
+
+    hounsfield: np.ndarray
+    spacing: tuple[float, float, float]
+    target: np.ndarray
+
+    @property
+    def size_mm(self) -> np.ndarray:
+        return np.array(self.hounsfield.shape) * np.array(self.spacing)
+
+
+@dataclass(frozen=True)
 class SynthesisSettings:
     """Ranges of the simulation. Lengths in mm, angles in degrees, densities in HU."""
 
@@ -79,6 +98,7 @@ class SynthesisSettings:
     metal_probability: float = 0.15
     contrast_probability: float = 0.5
     truncation_probability: float = 0.12
+    scan_end_probability: float = 0.12
     table_probability: float = 0.6
     arm_probability: float = 0.1
     thickness: tuple[float, float] = (1.0, 6.0)
@@ -144,9 +164,38 @@ def simulate(
     image, metal = _paint(regions, tissue, anatomy, settings, random)
     image = _acquire(image, metal, settings, random)
     target = torch.from_numpy(anatomy.target)[regions.long()]
-    if random.chance(settings.truncation_probability):
-        image, target = _truncate(image, target, random)
+    image, target = _limit_scan(image, target, settings, random)
     return Simulated(image.clamp_(AIR_HU, METAL_HU), target, metal is not None, regions)
+
+
+def redraw(scan: RealScan, settings: SynthesisSettings, seed: tuple[int, ...]) -> Simulated:
+    """A slab of a real CT in another pose, size and quality.
+
+    Args:
+        scan: what to show.
+        settings: ranges of pose and deformation, and the grid of the result.
+        seed: the same numbers give the same image.
+
+    Returns:
+        The image in HU, clipped to [-1024, 3071], and its labels.
+    """
+    random = Randomness(*seed)
+    z, y, x = _positions(scan.size_mm, settings, random, None)
+    extent = scan.hounsfield.shape
+    index = [position / step for position, step in zip((z, y, x), scan.spacing, strict=True)]
+    grid = torch.stack([2 * i / (n - 1) - 1 for i, n in
+                        zip(reversed(index), reversed(extent), strict=True)], -1)
+    # zeros beyond the scan are air, once everything is counted from air
+    above_air = torch.from_numpy(scan.hounsfield).float().sub_(AIR_HU)[None, None]
+    image = F.grid_sample(above_air, grid[None], align_corners=True)[0, 0] + AIR_HU
+    plane = index[0].round().long().clamp_(0, extent[0] - 1)
+    target = torch.from_numpy(scan.target)[plane]
+    through = settings.thickness[1] * random.uniform(0, 1) / np.sqrt(12.0) / settings.spacing[0]
+    in_plane = random.uniform(0.0, 0.8)
+    image = _blur(image, (through, in_plane, in_plane))
+    image = image + random.normal(*image.shape) * random.uniform(0, settings.noise[1] / 2)
+    image, target = _limit_scan(image, target, settings, random)
+    return Simulated(image.clamp_(AIR_HU, METAL_HU), target)
 
 
 # --- shape ---------------------------------------------------------------------------------------
@@ -161,10 +210,9 @@ def _rotation(degrees: np.ndarray) -> np.ndarray:
     return about_z @ about_y @ about_x
 
 
-def _deform(anatomy, settings, random, centre) -> torch.Tensor:
-    """Sample the region map on a rotated, scaled, mirrored and elastically deformed grid."""
+def _positions(size, settings, random, centre) -> list[torch.Tensor]:
+    """Points in mm (z, y, x) of a rotated, scaled, mirrored and elastically deformed grid."""
     shape, spacing = settings.shape, np.array(settings.spacing)
-    size = anatomy.size_mm
     if centre is None:
         middle = random.numpy.uniform([0.0, 0.42, 0.44], [1.0, 0.58, 0.56])
         centre = tuple(middle * size)
@@ -180,14 +228,22 @@ def _deform(anatomy, settings, random, centre) -> torch.Tensor:
     grid = torch.meshgrid(*axes, indexing="ij")
     cell_mm = random.uniform(30.0, 140.0)
     amplitude = settings.displacement * random.uniform(0.0, 1.0) * cell_mm / 80.0
-    coordinates = []
-    for row, middle, step in zip(matrix, centre, anatomy.spacing, strict=True):
+    positions = []
+    for row, middle in zip(matrix, centre, strict=True):
         point = grid[0] * row[0] + grid[1] * row[1] + grid[2] * row[2] + middle
         if amplitude > 0:
             point = point + amplitude * random.smooth(shape, tuple(cell_mm / spacing))
-        coordinates.append((point / step).round_().long())
+        positions.append(point)
+    return positions
+
+
+def _deform(anatomy, settings, random, centre) -> torch.Tensor:
+    """Region codes on the settings' grid, the anatomy in a random pose and shape."""
+    shape = settings.shape
+    positions = _positions(anatomy.size_mm, settings, random, centre)
+    z, y, x = ((position / step).round_().long()
+               for position, step in zip(positions, anatomy.spacing, strict=True))
     depth, height, width = anatomy.regions.shape
-    z, y, x = coordinates
     inside = (z >= 0) & (z < depth) & (y >= 0) & (y < height) & (x >= 0) & (x < width)
     index = (z * height + y) * width + x
     index[~inside] = 0
@@ -251,7 +307,7 @@ def _paint(regions, tissue, anatomy, settings, random):
         elif kind == Tissue.LUNG:
             mean[code] = random.uniform(-900, -700)
         elif kind == Tissue.CARTILAGE:
-            mean[code] = random.uniform(60, 180)
+            mean[code] = random.uniform(40, 250)
     image = mean[regions.long()]
 
     texture = random.smooth(shape, (1.5, 2.2, 2.2))
@@ -339,7 +395,7 @@ def _paint_bone(image, regions, tissue, texture, slow, random) -> None:
     cortex = random.uniform(350, 1300)
     marrow = torch.from_numpy(random.numpy.uniform(-60, 330, 256).astype(np.float32))
     inner = marrow[regions.long()] + texture * random.uniform(10, 60)
-    inner += slow * random.uniform(10, 60)
+    inner += slow * random.uniform(10, 120)
     # bones are seen through their edge towards other bones too, so the shell is drawn per region
     shell = torch.zeros_like(image)
     for code in torch.unique(regions[bone]).tolist():
@@ -441,6 +497,18 @@ def _acquire(image, metal, settings, random) -> torch.Tensor:
     sigma = settings.noise[0] * (settings.noise[1] / settings.noise[0]) ** random.uniform(0, 1)
     image = image + noise / noise.std() * sigma
     return image + random.uniform(-8, 8)
+
+
+def _limit_scan(image, target, settings, random):
+    """Sometimes the field of view is smaller than the body, or the scan ends within the slab."""
+    if random.chance(settings.truncation_probability):
+        image, target = _truncate(image, target, random)
+    if random.chance(settings.scan_end_probability):
+        slices = int(random.numpy.integers(1, max(2, len(image) // 2 + 1)))
+        beyond = slice(None, slices) if random.chance(0.5) else slice(-slices, None)
+        image[beyond] = AIR_HU
+        target[beyond] = IGNORED
+    return image, target
 
 
 def _truncate(image, target, random):
