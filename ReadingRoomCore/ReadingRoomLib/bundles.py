@@ -7,7 +7,7 @@ A model is a folder with exactly these files, in the layout of the MONAI bundle 
 ``configs/metadata.json``  MONAI's metadata fields, and what a reader must know (see below)
 ``configs/inference.json`` ``network_def``: the network's class and its arguments
 ``configs/hashes.json``    SHA-256 of every other file; its own SHA-256 names the whole bundle
-``models/model.safetensors`` the weights, float16 or float32
+``models/model.safetensors`` the weights, float16 or float32, or int8 with scales (see below)
 ``docs/README.md``         the model card
 ========================== ==================================================================
 
@@ -16,6 +16,10 @@ hashes are checked before any is parsed; JSON is data only (a general MONAI conf
 ``$`` expressions, which Python evaluates, and ``%`` macros, which open other files); a class is
 built only when its full name stands in the caller's allow-list; weights are safetensors only,
 because a pickle runs code when it is opened.
+
+Weights stored as int8 take half the room of float16: every tensor of two or more axes holds whole
+numbers from -127 to 127, and beside it lies ``<name>.int8_scale``, float32, with one factor for
+each index of its first axis. Vectors stay float32.
 
 Source of the layout: https://docs.monai.io/en/stable/mb_specification.html
 
@@ -109,7 +113,8 @@ REFERENCE_PATTERN = re.compile(r"@[A-Za-z]\w*(::\w+)*", re.ASCII)
 TENSOR_NAME_PATTERN = re.compile(r"[\w.\-]{1,512}", re.ASCII)
 # safetensors types that we accept and their size in bytes. Integers are counters such as batch
 # normalisation's `num_batches_tracked`.
-TENSOR_TYPES = {"F16": 2, "F32": 4, "I64": 8}
+TENSOR_TYPES = {"F16": 2, "F32": 4, "I64": 8, "I8": 1}
+SCALE = ".int8_scale"
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,8 @@ def write_bundle(
             Versions and the schema are filled in.
         model_card: Markdown.
         parameters: plain values that ``network_config`` may name as ``@parameters::key``.
-        dtype: stores floating-point weights as this type (float16 halves the file).
+        dtype: stores floating-point weights as this type: float16 halves the file, int8 halves it
+            again at the cost of rounding to 1/127 of a channel's largest weight.
         overwrite: replaces an earlier bundle at ``folder``, never any other folder.
 
     Returns:
@@ -235,14 +241,33 @@ def _encode(value: Any, sort_keys: bool = False) -> bytes:
 
 def _encode_weights(state_dict: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> bytes:
     import safetensors.torch
+    import torch
 
-    def stored(tensor: torch.Tensor) -> torch.Tensor:
+    stored = {}
+    for name, tensor in state_dict.items():
         tensor = tensor.detach().cpu()
-        if dtype is not None and tensor.is_floating_point():
-            tensor = tensor.to(dtype)
-        return tensor.contiguous().clone()
+        if dtype == torch.int8 and tensor.is_floating_point():
+            stored |= _as_int8(name, tensor.float())
+        elif dtype is not None and tensor.is_floating_point():
+            stored[name] = tensor.to(dtype)
+        else:
+            stored[name] = tensor
+    return safetensors.torch.save({n: t.contiguous().clone() for n, t in stored.items()})
 
-    return safetensors.torch.save({name: stored(tensor) for name, tensor in state_dict.items()})
+
+def _as_int8(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    import torch
+
+    if tensor.ndim < 2:
+        return {name: tensor}
+    scale = tensor.abs().amax(tuple(range(1, tensor.ndim))) / 127
+    scale[scale == 0] = 1.0
+    return {name: (tensor / _beside(scale, tensor)).round().to(torch.int8), name + SCALE: scale}
+
+
+def _beside(scale: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """``scale`` with as many axes as ``tensor``."""
+    return scale.reshape(-1, *[1] * (tensor.ndim - 1))
 
 
 def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
@@ -622,15 +647,20 @@ def _instantiate(config: dict[str, Any]) -> Any:
 
 def _check_fit(network: torch.nn.Module, header: Mapping[str, Mapping[str, Any]]) -> None:
     expected = network.state_dict()
-    differing = sorted(set(expected) ^ set(header))
+    scales = {name + SCALE for name, tensor in header.items() if tensor["dtype"] == "I8"}
+    differing = sorted((set(expected) | scales) ^ set(header))
     if differing:
-        kind = "lack" if differing[0] in expected else "hold an unknown"
+        kind = "hold an unknown" if differing[0] in header else "lack"
         raise _Refusal(f"its weights {kind} {_quote(differing[0])}")
     for name, tensor in expected.items():
         if list(tensor.shape) != header[name]["shape"]:
             raise _Refusal(f"its weights have the wrong shape at {_quote(name)}")
-        if tensor.is_floating_point() != header[name]["dtype"].startswith("F"):
+        types = {"F16", "F32"} if tensor.ndim < 2 else {"F16", "F32", "I8"}
+        if header[name]["dtype"] not in (types if tensor.is_floating_point() else {"I64"}):
             raise _Refusal(f"its weights have the wrong type at {_quote(name)}")
+        scale = header.get(name + SCALE)
+        if scale and (scale["dtype"], scale["shape"]) != ("F32", list(tensor.shape[:1])):
+            raise _Refusal(f"its weights have the wrong scale at {_quote(name)}")
 
 
 def _give_weights(network: torch.nn.Module, content: bytes) -> None:
@@ -645,5 +675,7 @@ def _give_weights(network: torch.nn.Module, content: bytes) -> None:
     for name, tensor in weights.items():
         if not torch.isfinite(tensor).all():
             raise _Refusal(f"its weights hold a number that is not finite at {_quote(name)}")
+    for name in [name for name, tensor in weights.items() if tensor.dtype == torch.int8]:
+        weights[name] = weights[name] * _beside(weights.pop(name + SCALE), weights[name])
     # Strict, and converts float16 to the network's float32.
     network.load_state_dict(weights, strict=True)

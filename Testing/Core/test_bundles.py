@@ -143,6 +143,30 @@ def test_half_precision_halves_the_file_and_computes_in_single(original, network
         torch.testing.assert_close(tensor, expected, rtol=1e-3, atol=1e-4)
 
 
+def test_int8_is_a_quarter_of_the_file_and_near_the_weights(original, network, tmp_path):
+    write_bundle(tmp_path / "int8", NETWORK, network.state_dict(), METADATA, CARD, dtype=torch.int8)
+    bundle = load_bundle(tmp_path / "int8", {TARGET})
+    header = bundles._read_weights_header((tmp_path / "int8" / bundles.WEIGHTS).read_bytes())
+    expected = network.state_dict()
+    for name, tensor in bundle.network.state_dict().items():
+        assert tensor.dtype == expected[name].dtype
+        if tensor.ndim < 2:
+            assert torch.equal(tensor, expected[name])
+            continue
+        begin, end = header[name]["data_offsets"]
+        assert end - begin == tensor.numel()
+        step = expected[name].flatten(1).abs().amax(1) / 127
+        error = (tensor - expected[name]).flatten(1).abs().amax(1)
+        assert (error <= step * 0.501).all() and tensor.any()
+
+
+def test_int8_of_weights_that_are_all_zero(network, tmp_path):
+    weights = {n: torch.zeros_like(t) for n, t in network.state_dict().items()}
+    write_bundle(tmp_path / "zero", NETWORK, weights, METADATA, CARD, dtype=torch.int8)
+    loaded = load_bundle(tmp_path / "zero", {TARGET}).network.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in loaded.items())
+
+
 def test_same_input_gives_same_bytes(original, network, tmp_path):
     reordered = dict(reversed(network.state_dict().items()))
     sha256 = write_bundle(tmp_path / "again", NETWORK, reordered, METADATA, CARD)
@@ -734,6 +758,28 @@ def test_weights_of_another_network(folder, weights):
     ]:
         changed = {**complete, **change}
         reseal_with(folder, {n: t for n, t in changed.items() if t is not None})
+        assert_refused(folder, reason)
+
+
+def test_int8_weights_need_their_scale_and_nothing_else(folder, weights):
+    name = next(name for name, tensor in weights.items() if tensor.ndim >= 2)
+    vector = next(name for name, tensor in weights.items() if tensor.ndim == 1)
+    whole = weights[name].sign().to(torch.int8)
+    scale = torch.ones(len(whole))
+    key = name + bundles.SCALE
+    reseal_with(folder, {**weights, name: whole, key: scale})
+    loaded = load_bundle(folder, {TARGET}).network.state_dict()
+    assert torch.equal(loaded[name], whole.float())
+    for change, reason in [
+        ({name: whole}, f'lack "{key}"'),
+        ({key: scale}, f'hold an unknown "{key}"'),
+        ({name: whole, key: scale[:-1].clone()}, "wrong scale"),
+        ({name: whole, key: scale.half()}, "wrong scale"),
+        ({name: whole, key: scale * torch.nan}, "not finite"),
+        ({vector: torch.ones_like(weights[vector], dtype=torch.int8),
+          vector + bundles.SCALE: torch.ones(len(weights[vector]))}, "wrong type"),
+    ]:
+        reseal_with(folder, {**weights, **change})
         assert_refused(folder, reason)
 
 
