@@ -2,7 +2,6 @@
 """The panel of MuscleSeg, clicked, with the real computation in a real process."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -94,7 +93,7 @@ slicerhost.stop()
 
 def test_opening_is_quick_and_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", OPENING], capture_output=True, text=True,
-                          check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+                          check=True)
     seconds, modules = done.stdout.splitlines()[-2:]
     assert not {"torch", "monai", "SimpleITK", "typer", "pydicom"} & set(modules.split())
     assert float(seconds) < 0.3  # of the processor, whatever else runs on this computer
@@ -303,11 +302,6 @@ def test_apply_to_result_and_back_from_a_scene_file(widget, tmp_path):
     assert slicer.util.saveScene(path)
     slicer.mrmlScene.Clear(False)
     assert table.isHidden() and not widget.ui.resultHintLabel.isHidden()
-    if os.environ.get("CI"):
-        # vtkMRMLFolderDisplayNode::GetHierarchyVisibility sometimes loops for ever while the host
-        # loads a scene with shown surfaces: it meets a subject hierarchy item that is not there
-        # yet. No timeout reaches into that loop, so an unattended run must not enter it.
-        pytest.skip("the host may hang while it loads a scene with surfaces; run without CI set")
     slicer.util.loadScene(path)
     process_events(lambda: widget._parameterNode is not None)
     restored = widget.logic.resultOf(widget._parameterNode)

@@ -88,9 +88,20 @@ class _Drawing:
         values = vtk_to_numpy(image.GetPointData().GetScalars())
         return values.reshape(rows, columns, 3)[::-1].copy()
 
+    def _view_node(self):
+        raise NotImplementedError
+
+    def attach(self) -> None:
+        """Lets the managers follow the scene, from what it holds now."""
+        self._managers.SetMRMLDisplayableNode(self._view_node())
+
+    def detach(self) -> None:
+        """Lets the managers forget the scene."""
+        self._managers.SetMRMLDisplayableNode(None)
+
     def close(self) -> None:
         """Frees the window; managers first, as they hold what it draws."""
-        self._managers.SetMRMLDisplayableNode(None)
+        self.detach()
         self._managers = None
         self._interactor.SetRenderWindow(None)
         self.render_window.RemoveRenderer(self.renderer)
@@ -119,7 +130,10 @@ class SliceDrawing(_Drawing):
         self._image = vtkActor2D()
         self._image.SetMapper(self._mapper)
         self._image.GetProperty().SetDisplayLocationToBackground()
-        self._managers.SetMRMLDisplayableNode(logic.GetSliceNode())
+        self.attach()
+
+    def _view_node(self):
+        return self._logic.GetSliceNode()
 
     def resize(self, width, height):
         super().resize(width, height)
@@ -148,7 +162,10 @@ class ThreeDDrawing(_Drawing):
         self.renderer.SetUseDepthPeelingForVolumes(True)
         self.renderer.UseFXAAOn()
         self._logic = logic
-        self._managers.SetMRMLDisplayableNode(logic.GetViewNode())
+        self.attach()
+
+    def _view_node(self):
+        return self._logic.GetViewNode()
 
     def _camera(self):
         name = "vtkMRMLCameraDisplayableManager"

@@ -239,14 +239,17 @@ class qSlicerIOManager(DesktopObject):  # noqa: N801  (the desktop's name)
         return [colors] if colors else None
 
     def _load_scene(self, file_name, parameters, messages):
+        import slicer
+
         scene = self._core.scene
         clear = bool(parameters.get("clear", False))
-        if file_name.lower().endswith(".mrb"):
-            loaded = scene.ReadFromMRB(file_name, clear, messages)
-        else:
-            scene.SetURL(file_name)
-            scene.SetRootDirectory(os.path.dirname(os.path.abspath(file_name)))
-            loaded = scene.Connect(messages) if clear else scene.Import(messages)
+        with slicer.app.layoutManager()._views_away():
+            if file_name.lower().endswith(".mrb"):
+                loaded = scene.ReadFromMRB(file_name, clear, messages)
+            else:
+                scene.SetURL(file_name)
+                scene.SetRootDirectory(os.path.dirname(os.path.abspath(file_name)))
+                loaded = scene.Connect(messages) if clear else scene.Import(messages)
         return [] if loaded else None
 
     # writing

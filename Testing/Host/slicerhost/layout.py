@@ -6,6 +6,8 @@ A view draws only when a picture is asked of it; until then no OpenGL is needed.
 
 from __future__ import annotations
 
+import contextlib
+
 from .names import DesktopObject
 
 SLICE_VIEW_NAMES = ("Red", "Green", "Yellow")
@@ -294,7 +296,29 @@ class qSlicerLayoutManager(DesktopObject):  # noqa: N801  (the desktop's name)
         """Opens all views at once, as the desktop does when it starts."""
         for widget in (*self._slices.values(), *self._three_d):
             widget._open()
-        # Colour legends are drawn only where a view sees them added.
+        self._announce_legends()
+
+    @contextlib.contextmanager
+    def _views_away(self):
+        """No view looks at the scene in here; then all see it as it is.
+
+        While a scene is imported its subject hierarchy holds items that are not in the tree yet.
+        A displayable manager that asks about the visibility of such an item never gets an answer
+        (vtkMRMLFolderDisplayNode climbs from parent to parent without end).
+        """
+        drawings = [widget._drawn for widget in (*self._slices.values(), *self._three_d)
+                    if widget._drawn is not None]
+        for drawing in drawings:
+            drawing.detach()
+        try:
+            yield
+        finally:
+            for drawing in drawings:
+                drawing.attach()
+            self._announce_legends()
+
+    def _announce_legends(self):
+        """Colour legends are drawn only where a view sees them added."""
         scene = self._core.scene
         for index in range(scene.GetNumberOfNodesByClass("vtkMRMLColorLegendDisplayNode")):
             legend = scene.GetNthNodeByClass(index, "vtkMRMLColorLegendDisplayNode")

@@ -99,6 +99,35 @@ def test_surfaces_in_3d(slicer_pictures, segmentation):
     assert nearer.sum() > 1.5 * shown.sum()
 
 
+def test_views_look_away_while_a_scene_is_loaded(slicer_pictures, segmentation, slicer_scene,
+                                                 tmp_path):
+    import slicer
+
+    # in a folder, and shown: what made a displayable manager ask for ever
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer_scene)
+    subject = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Patient")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(segmentation), subject)
+    segmentation.CreateClosedSurfaceRepresentation()
+    before = slicer_pictures.three_d_picture(SIZE)
+    assert dominant(before, 1).sum() > 1000
+    path = str(tmp_path / "scene.mrb")
+    assert slicer.util.saveScene(path)
+    slicer_scene.Clear(False)
+    assert not dominant(slicer_pictures.three_d_picture(SIZE), 1).any()
+
+    drawing = slicer.app.layoutManager().threeDWidget(0)._drawing()
+    followed = []
+    tag = slicer_scene.AddObserver(
+        slicer_scene.NodeAddedEvent,
+        lambda *_: followed.append(drawing._managers.GetMRMLDisplayableNode()))
+    slicer.util.loadScene(path)
+    slicer_scene.RemoveObserver(tag)
+    assert len(followed) > 5 and not any(followed)
+    assert drawing._managers.GetMRMLDisplayableNode() is not None
+    after = slicer_pictures.three_d_picture(SIZE)
+    assert np.abs(after.astype(int) - before).mean() < 3
+
+
 def test_transparent_surface_shows_what_is_behind(slicer_pictures, segmentation, slicer_scene):
     import slicer
     import vtk
