@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The starter model: ``python -m MuscleSegLib.starter --help`` (``make models``).
+"""The starter models: ``python -m MuscleSegLib.starter --help`` (``make models``).
 
-``train`` fits the network to simulated CT of real anatomies, ``export`` makes the bundle that the
+``train`` fits a network to simulated CT of real anatomies, ``export`` makes the bundle that the
 module carries. Everything is seeded; a killed training resumes where its last checkpoint is.
 """
 
@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import time
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import typer
+from torch import nn
 
 from ReadingRoomLib.bundles import SIZE_LIMITS, write_bundle
 from ReadingRoomLib.phantoms.ct_synthesis import SynthesisSettings, redraw, simulate
@@ -23,13 +26,86 @@ from ReadingRoomLib.training import CHECKPOINT, TrainingSettings
 from ReadingRoomLib.training import train as fit
 
 from .anatomy import read_elsewhere, read_pelvic_reference, read_trunk_labels
-from .networks import ContextUNet
-from .recipes import CLASSES, MODERN, SimulatedSlabs, Source, segmentation_loss
+from .networks import BayesianUNet, ContextUNet
+from .recipes import CLASSES, MODERN, SEED, Recipe, SimulatedSlabs, Source, segmentation_loss
 from .structures import STRUCTURES
 
 FOLDER = Path(__file__).parent
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make the starter model.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make the starter models.")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the starter model of a recipe is made.
+
+    Attributes:
+        bundle: name of its bundle.
+        recipe: what the network sees.
+        network: class of the network; ``arguments`` are given to it.
+        slabs: what a training image is like.
+        settings: of the training.
+        stored: number type of the weights in the bundle, so that it stays under 10 MB.
+        how_it_works: for the model card.
+    """
+
+    bundle: str
+    recipe: Recipe
+    network: type[nn.Module]
+    arguments: dict[str, int]
+    slabs: SynthesisSettings
+    settings: TrainingSettings
+    stored: torch.dtype
+    how_it_works: str
+
+    def build(self) -> nn.Module:
+        """The network, untrained, the same for the same seed."""
+        torch.manual_seed(self.settings.seed)
+        return self.network(**self.arguments).to(memory_format=torch.channels_last)
+
+    @property
+    def definition(self) -> dict:
+        """The bundle's ``network_def``."""
+        name = f"{self.network.__module__}.{self.network.__qualname__}"
+        return {"_target_": name, **self.arguments}
+
+
+MODERN_PLAN = Plan(
+    bundle="starter",
+    recipe=MODERN,
+    network=ContextUNet,
+    arguments={"in_channels": MODERN.channels, "out_channels": CLASSES},
+    slabs=SynthesisSettings(),
+    settings=TrainingSettings(steps=8000, batch_size=5, learning_rate=2e-3),
+    stored=torch.float16,
+    how_it_works=(
+        "A 2D U-Net (2.5 million weights) that sees a slice of 3 mm with two neighbours on either "
+        "side, in two intensity windows, at 2 mm in plane. Dropout of feature maps (p = 0.2) in "
+        "the bottleneck and the deep decoder stays on during inference: the mean of the samples "
+        "gives the labels, their variance the uncertainty (Gal & Ghahramani 2016; Hiasa et al., "
+        "IEEE TMI 2020). Its probabilities are interpolated to the voxels of the CT before the "
+        "strongest is taken."
+    ),
+)
+SEED_PLAN = Plan(
+    bundle="starter-seed",
+    recipe=SEED,
+    network=BayesianUNet,
+    arguments={"out_channels": CLASSES},
+    # about the pixels of a clinical CT, of which the network labels one slice after another
+    slabs=SynthesisSettings(shape=(3, 256, 320), spacing=(3.0, 0.9, 0.9)),
+    settings=TrainingSettings(steps=3000, batch_size=2, learning_rate=1e-3),
+    stored=torch.int8,
+    how_it_works=(
+        "The network of Hiasa et al., IEEE TMI 2020, as published: a 2D U-Net of five levels (8.6 "
+        "million weights) that labels slice after slice at the pixels of the CT, clipped to -150 "
+        "to 350 HU, with dropout of single activations (p = 0.5) after every block, on during "
+        "inference too. The mean of the samples gives the labels, their variance the uncertainty. "
+        "Its training is ours, not the published one: simulated CT, cross-entropy with Dice."
+    ),
+)
+PLANS = {plan.recipe.name: plan for plan in (MODERN_PLAN, SEED_PLAN)}
+RecipeOption = Annotated[Literal["modern", "seed"], typer.Option(help="Which network.")]
 
 PELVIC_CASES = ("001", "002", "005")
 TRUNK_CASES = ("s0327", "s0328")
@@ -37,10 +113,12 @@ TRUNK_CASES = ("s0327", "s0328")
 TRUNK_SHARE, ELSEWHERE_SHARE = 0.2, 0.08
 
 
-def read_sources(data: Path, without: str | None = None) -> list[tuple[Source, float]]:
+def read_sources(data: Path, settings: SynthesisSettings,
+                 without: str | None = None) -> list[tuple[Source, float]]:
     """What makes the training slabs, with the share of slabs that each makes.
 
     Args:
+        settings: what a slab is like.
         data: folder that holds ``pelvic_muscle_labels``, ``labels_totalsegmentator_*`` and the
             real scans of other regions.
         without: pelvic case to hold out.
@@ -51,7 +129,6 @@ def read_sources(data: Path, without: str | None = None) -> list[tuple[Source, f
     trunk = [read_trunk_labels(folder / f"{case}_labels.nii.gz", folder / f"{case}_labels.json")
              for case in TRUNK_CASES]
     elsewhere = read_elsewhere(data)
-    settings = SynthesisSettings()
     groups = [
         ([partial(simulate, anatomy, settings) for anatomy in pelvic],
          1 - TRUNK_SHARE - ELSEWHERE_SHARE),
@@ -65,29 +142,34 @@ def read_sources(data: Path, without: str | None = None) -> list[tuple[Source, f
 def train(
     data: Annotated[Path, typer.Option(help="Folder with the label maps.")],
     work: Annotated[Path, typer.Option(help="Folder for checkpoints and history.")],
-    steps: Annotated[int, typer.Option(help="Training steps of 20 slices each.")] = 8000,
+    recipe: RecipeOption = "modern",
+    steps: Annotated[int, typer.Option(help="Training steps; 0: as the starter model.")] = 0,
     without: Annotated[str, typer.Option(help="Pelvic case to hold out: 001, 002 or 005.")] = "",
     seed: Annotated[int, typer.Option(help="Start of the random numbers.")] = 0,
 ) -> None:
-    """Train the modern network on simulated CT of the reference anatomies."""
-    sources = read_sources(data, without or None)
-    settings = TrainingSettings(steps=steps, batch_size=5, learning_rate=2e-3, seed=seed)
-    slabs = SimulatedSlabs(sources, steps * settings.batch_size, MODERN, seed)
-    torch.manual_seed(seed)
-    network = ContextUNet(MODERN.channels, CLASSES).to(memory_format=torch.channels_last)
+    """Train a network on simulated CT of the reference anatomies."""
+    plan = PLANS[recipe]
+    settings = replace(plan.settings, steps=steps or plan.settings.steps, seed=seed)
+    plan = replace(plan, settings=settings)
+    slabs = SimulatedSlabs(read_sources(data, plan.slabs, without or None),
+                           settings.steps * settings.batch_size, plan.recipe, seed)
     started = time.monotonic()
 
     def report(step: int, loss: float) -> None:
         if step % 20 == 0:
-            print(f"{step}/{steps} loss {loss:.3f} {time.monotonic() - started:.0f} s",
+            print(f"{step}/{settings.steps} loss {loss:.3f} {time.monotonic() - started:.0f} s",
                   file=sys.stderr, flush=True)
 
-    fit(network, slabs, segmentation_loss, settings, work, on_step=report)
+    fit(plan.build(), slabs, segmentation_loss, settings, work, on_step=report)
 
 
 @app.command()
 def export(
     work: Annotated[Path, typer.Option(help="Folder of the training.")],
+    recipe: RecipeOption = "modern",
+    output: Annotated[Path | None, typer.Option(
+        help="Folder of the bundle; by default the module's own, which is listed in "
+             "models.json.")] = None,
     scores: Annotated[Path | None, typer.Option(
         help="Folder with example.json and held-out.json of make bench, for the card.")] = None,
     uncertainty_limit: Annotated[float, typer.Option(
@@ -97,26 +179,29 @@ def export(
     low_confidence: Annotated[float, typer.Option(
         help="Mean confidence below which everything is to be checked.")] = 0.89,
 ) -> None:
-    """Write the averaged weights as the starter bundle and list it in models.json."""
+    """Write the averaged weights as a bundle."""
+    plan = PLANS[recipe]
     state = torch.load(work / CHECKPOINT, map_location="cpu", weights_only=True)
     limits = {"uncertainty_limit": uncertainty_limit, "lowest_confidence": lowest_confidence,
               "low_confidence": low_confidence}
     measured = {path.stem: json.loads(path.read_text("utf-8"))
                 for name in ("example", "held-out") if scores
                 for path in [scores / f"{name}.json"] if path.exists()}
-    bundle = FOLDER / "Models" / "starter"
+    card = (FOLDER / "starter_card.md").read_text("utf-8").format(
+        name=plan.bundle, how_it_works=_wrapped(plan.how_it_works), scores=_scores_text(measured))
+    bundle = output or FOLDER / "Models" / plan.bundle
     sha256 = write_bundle(
-        bundle,
-        {"_target_": "MuscleSegLib.networks.ContextUNet", "in_channels": MODERN.channels,
-         "out_channels": CLASSES},
-        state["average"],
-        _metadata(state["step"], measured, limits),
-        (FOLDER / "starter_card.md").read_text("utf-8").format(scores=_scores_text(measured)),
-        dtype=torch.float16,
-        overwrite=True,
+        bundle, plan.definition, state["average"],
+        _metadata(plan, state["step"], measured, limits), card,
+        dtype=plan.stored, overwrite=True,
     )
-    _list_bundle(bundle, sha256)
+    if output is None:
+        _list_bundle(plan, bundle, sha256)
     typer.echo(f"{bundle}: {sha256}")
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 100)
 
 
 TRAINED_ON = (
@@ -127,20 +212,22 @@ TRAINED_ON = (
 )
 
 
-def _metadata(steps: int, scores: dict, limits: dict[str, float]) -> dict:
-    offsets = range(-MODERN.context, MODERN.context + 1)
+def _metadata(plan: Plan, steps: int, scores: dict, limits: dict[str, float]) -> dict:
+    recipe = plan.recipe
     channels = [f"slice {offset:+d}, {low:g} to {high:g} HU"
-                for low, high in MODERN.windows for offset in offsets]
+                for low, high in recipe.windows
+                for offset in range(-recipe.context, recipe.context + 1)]
+    labels = {"0": "background", **{str(s.value): s.name for s in STRUCTURES}}
     return {
-        "name": "starter",
+        "name": plan.bundle,
         "version": "0.1.0",
         "task": "Muscles and bones of hip and thigh in CT",
         "description": "22 structures of hip and thigh with Monte Carlo dropout uncertainty.",
         "authors": "ReadingRoom contributors",
         "copyright": "Apache-2.0",
-        "recipe": MODERN.name,
-        "labels": {"0": "background", **{str(s.value): s.name for s in STRUCTURES}},
-        "spacing": list(MODERN.spacing),
+        "recipe": recipe.name,
+        "labels": labels,
+        "spacing": list(recipe.spacing) if recipe.spacing else None,
         "trained_on": TRAINED_ON,
         "simulated": True,
         "training_steps": steps,
@@ -156,8 +243,7 @@ def _metadata(steps: int, scores: dict, limits: dict[str, float]) -> dict:
             "outputs": {"pred": {
                 "type": "image", "format": "segmentation", "num_channels": CLASSES,
                 "spatial_shape": [16, 16], "dtype": "float32", "value_range": [],
-                "is_patch_data": True,
-                "channel_def": {"0": "background", **{str(s.value): s.name for s in STRUCTURES}},
+                "is_patch_data": True, "channel_def": labels,
             }},
         },
     }
@@ -179,17 +265,20 @@ def _scores_text(measured: dict) -> str:
     return "\n".join(parts).strip() or "Not measured yet."
 
 
-def _list_bundle(bundle: Path, sha256: str) -> None:
+def _list_bundle(plan: Plan, bundle: Path, sha256: str) -> None:
     """Put the bundle's hash and size into the module's list of models."""
     entry = {
-        "name": bundle.name, "module": "MuscleSeg", "recipe": MODERN.name,
+        "name": plan.bundle, "module": "MuscleSeg", "recipe": plan.recipe.name,
         "path": bundle.relative_to(FOLDER).as_posix(), "sha256": sha256,
         "size": sum((bundle / name).stat().st_size for name in SIZE_LIMITS),
         "licence": "Apache-2.0", "card": f"Models/{bundle.name}/docs/README.md",
         "trained_on": TRAINED_ON, "simulated": True,
     }
-    text = json.dumps({"models": [entry]}, indent=2) + "\n"
-    (FOLDER / "models.json").write_text(text, "utf-8")
+    registry = FOLDER / "models.json"
+    others = [e for e in json.loads(registry.read_text("utf-8"))["models"]
+              if e["name"] != plan.bundle]
+    entries = sorted([*others, entry], key=lambda e: e["name"])
+    registry.write_text(json.dumps({"models": entries}, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

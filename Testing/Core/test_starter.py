@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The starter models can be made again: trained, exported, found and small enough."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from MuscleSegLib import starter
+from MuscleSegLib.segmentation import NETWORKS, load_model
+from ReadingRoomLib.bundles import load_bundle
+from ReadingRoomLib.phantoms.ct_synthesis import RegionMap, Tissue, simulate
+
+MEBIBYTE = 1024**2
+
+
+def anatomy() -> RegionMap:
+    regions = np.zeros((20, 30, 40), np.uint8)
+    regions[:, 4:26, 5:35] = 1
+    tissue, target = np.zeros(256, np.uint8), np.zeros(256, np.uint8)
+    tissue[1], target[1] = Tissue.MUSCLE, 4
+    return RegionMap(regions, (3.0, 4.0, 4.0), tissue, target)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Plans with the real networks, of two steps on small slabs of an invented anatomy."""
+    plans = {
+        name: replace(plan, slabs=replace(plan.slabs, shape=(5, 32, 48), spacing=(3.0, 4.0, 4.0)),
+                      settings=replace(plan.settings, steps=2, batch_size=1, workers=0))
+        for name, plan in starter.PLANS.items()
+    }
+    monkeypatch.setattr(starter, "PLANS", plans)
+    asked = []
+
+    def read_sources(data, settings, without=None):
+        asked.append(without)
+        return [(partial(simulate, anatomy(), settings), 1.0)]
+
+    monkeypatch.setattr(starter, "read_sources", read_sources)
+    return asked
+
+
+def call(*arguments: object) -> None:
+    result = CliRunner().invoke(starter.app, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("recipe", ["modern", "seed"])
+def test_a_model_is_trained_exported_and_loaded(small, tmp_path, recipe):
+    work, output = tmp_path / "work", tmp_path / "bundle"
+    call("train", "--data", tmp_path, "--work", work, "--recipe", recipe, "--without", "002")
+    assert small == ["002"]
+    listed = (starter.FOLDER / "models.json").read_bytes()
+    call("export", "--work", work, "--recipe", recipe, "--output", output)
+    assert (starter.FOLDER / "models.json").read_bytes() == listed
+    size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    assert size < 10 * MEBIBYTE
+
+    bundle = load_model(str(output), recipe)
+    plan = starter.PLANS[recipe]
+    assert isinstance(bundle.network, plan.network)
+    assert bundle.metadata["training_steps"] == 2 and bundle.metadata["simulated"] is True
+    assert bundle.metadata["name"] == plan.bundle
+    assert plan.how_it_works[:40] in bundle.model_card and "{" not in bundle.model_card
+    trained = torch.load(work / "checkpoint.pt", weights_only=True)["average"]
+    for name, tensor in bundle.network.state_dict().items():
+        step = trained[name].float().abs().max() / 100  # int8 rounds to 1/254
+        assert (tensor - trained[name]).abs().max() <= step, name
+
+
+def test_equal_trainings_give_equal_bundles_and_seeds_differ(small, tmp_path):
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        call("train", "--data", tmp_path, "--work", tmp_path / name, "--seed", seed)
+        call("export", "--work", tmp_path / name, "--output", tmp_path / f"{name}-bundle")
+    weights = [(tmp_path / f"{name}-bundle" / "models" / "model.safetensors").read_bytes()
+               for name in "abc"]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_a_bundle_of_the_module_is_listed(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(starter, "FOLDER", tmp_path / "Lib")
+    (tmp_path / "Lib").mkdir()
+    registry = tmp_path / "Lib" / "models.json"
+    other = {"name": "another", "path": "Models/another"}
+    registry.write_text(json.dumps({"models": [other, {"name": "starter", "sha256": "old"}]}))
+    card = starter.Path(starter.__file__).parent / "starter_card.md"
+    (tmp_path / "Lib" / "starter_card.md").write_bytes(card.read_bytes())
+    call("train", "--data", tmp_path, "--work", tmp_path / "work")
+    call("export", "--work", tmp_path / "work")
+    listed = json.loads(registry.read_text())["models"]
+    assert listed[0] == other and [entry["name"] for entry in listed] == ["another", "starter"]
+    bundle = load_bundle(tmp_path / "Lib" / listed[1]["path"], NETWORKS, listed[1]["sha256"])
+    assert bundle.metadata["recipe"] == listed[1]["recipe"] == "modern"
+
+
+def test_scores_are_printed_on_the_card_with_their_data(small, tmp_path):
+    scores = tmp_path / "scores"
+    scores.mkdir()
+    (scores / "held-out.json").write_text(json.dumps({
+        "dataset": "three people", "samples": 10, "mean_dice": "0.8 (0.7 to 0.9)",
+        "structures": {"gluteus_maximus": {"dice": 0.812, "asd_mm": 1.234}}}))
+    call("train", "--data", tmp_path, "--work", tmp_path / "work")
+    call("export", "--work", tmp_path / "work", "--output", tmp_path / "b", "--scores", scores)
+    card = (tmp_path / "b" / "docs" / "README.md").read_text("utf-8")
+    assert "three people" in card and "0.8 (0.7 to 0.9)" in card
+    assert "| gluteus maximus | 0.81 | 1.23 |" in card
