@@ -21,7 +21,7 @@ DATA ?= ../shared/data
 TESTS := Testing/Repository Testing/Core Testing/Host Testing/Slicer Testing/CMake
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint models bench photos clean
+.PHONY: help install demo test lint models folds bench photos clean
 
 help:
 	@echo "ReadingRoom"
@@ -31,7 +31,8 @@ help:
 	@echo
 	@echo "  make lint     check style with ruff"
 	@echo "  make photos   take the pictures of the documents from the demo"
-	@echo "  make models   train the starter model again                               (hours)"
+	@echo "  make models   train the starter models again                              (hours)"
+	@echo "  make folds    train without one subject each, for make bench              (hours)"
 	@echo "  make bench    measure accuracy, speed and memory"
 	@echo "  make clean    remove .venv and everything made by the targets above"
 	@echo
@@ -70,12 +71,29 @@ models: $(INSTALLED)
 		echo "The model card, MuscleSeg/MuscleSegLib/Models/starter/docs/README.md, names them."; \
 		exit 1; \
 	fi
-	@$(RUN) -m MuscleSegLib.starter train --data "$(DATA)" --work training/starter
-	@$(RUN) -m MuscleSegLib.starter export --work training/starter
-	@echo "Look at: MuscleSeg/MuscleSegLib/Models/starter, and its card in docs/README.md"
+	@for recipe in modern seed; do \
+		$(RUN) -m MuscleSegLib.starter train --recipe $$recipe --data "$(DATA)" \
+			--work training/$$recipe && \
+		$(RUN) -m MuscleSegLib.starter export --recipe $$recipe --work training/$$recipe \
+			--scores build/bench || exit 1; \
+	done
+	@echo "Look at: MuscleSeg/MuscleSegLib/Models, and the cards in docs/README.md there"
+
+folds: $(INSTALLED)
+	@for case in 001 002 005; do \
+		$(RUN) -m MuscleSegLib.starter train --data "$(DATA)" --without $$case \
+			--work training/without-$$case && \
+		$(RUN) -m MuscleSegLib.starter export --work training/without-$$case \
+			--output training/folds/$$case || exit 1; \
+	done
+	@echo "Now: make bench"
 
 bench: $(INSTALLED)
-	@$(RUN) Testing/Benchmarks/run.py
+	@if [ -d training/folds ]; then \
+		$(RUN) Testing/Benchmarks/run.py --data "$(DATA)" --folds training/folds; \
+	else \
+		$(RUN) Testing/Benchmarks/run.py; \
+	fi
 
 photos: $(INSTALLED)
 	@[ -f demo/muscleseg/overview.png ] || $(RUN) -m demo.muscleseg --output demo
