@@ -2,7 +2,6 @@
 import enum
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -26,11 +25,12 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from MuscleSegLib.structures import labels_of
+from MuscleSegLib.measurement_table import BY_NAME, columns_of, rows_of
 from ReadingRoomSlicerLib import (
     dependencies,
     jobs,
     panel,
+    results,
     samples,
     segmentations,
     settings,
@@ -82,6 +82,7 @@ def libraryFile(name):
 
 
 LIBRARY = "MuscleSegLib"
+RENDERING_PRESET = "CT-Cardiac3"  # shows muscles and bones through the skin
 
 
 #
@@ -375,7 +376,7 @@ class MuscleSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onVolumeRendering(self, show) -> None:
         with slicer.util.tryWithErrorDisplay(_("The image cannot be shown."), waitCursor=True):
             result = self.logic.resultOf(self._parameterNode)
-            views.showVolumeRendering(result.inputVolume, show, "CT-Muscle")
+            views.showVolumeRendering(result.inputVolume, show, RENDERING_PRESET)
 
     def onUncertainty(self, show) -> None:
         views.showOverlay(self._parameterNode.uncertaintyVolume, show)
@@ -539,46 +540,20 @@ class MuscleSegLogic(ScriptedLoadableModuleLogic):
         """
         if not inputVolume or not inputVolume.GetImageData():
             raise ValueError(_("There is no image to segment."))
-        folder = slicer.util.tempDirectory(key="MuscleSeg-")
-        outcome = {}
 
-        def finished(manifest):
-            try:
-                outcome["result"] = self._loadResult(manifest, inputVolume, previous)
-            except Exception as error:
-                failed("INTERNAL", _("The result could not be loaded: {error}").format(
-                    error=error), self._runner.log)
-                return
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-            if onFinished:
-                onFinished(outcome["result"])
-
-        def failed(code, sentence, log):
-            shutil.rmtree(folder, ignore_errors=True)
-            outcome["sentence"] = sentence
-            if onFailed:
-                onFailed(code, sentence, log)
-
-        try:
-            path = os.path.join(folder, f"{fileName(inputVolume) or 'CT'}.nrrd")
+        def prepare(folder):
+            path = os.path.join(folder, f"{results.fileName(inputVolume) or 'CT'}.nrrd")
             volumes.writeVolume(inputVolume, path)
             arguments = ["segment", path, "--output", os.path.join(folder, "result"),
                          "--model", model, "--samples", samples,
                          "--sides" if sides else "--no-sides",
                          "--device", device, "--seed", seed, "--progress", "json"]
-            if recipe:
-                arguments += ["--recipe", recipe]
-            self._runner.start(arguments, finished, failed, onProgress)
-        except Exception:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        if not wait:
-            return None
-        self._runner.wait()
-        if "result" not in outcome:
-            raise RuntimeError(outcome["sentence"])
-        return outcome["result"]
+            return arguments + (["--recipe", recipe] if recipe else [])
+
+        def load(manifest):
+            return self._loadResult(manifest, inputVolume, previous)
+
+        return self._runner.runInFolder(prepare, load, onFinished, onFailed, onProgress, wait)
 
     def _loadResult(self, manifest, inputVolume, previous) -> MuscleSegResult:
         """Put a result folder into the scene, where its CT is."""
@@ -593,7 +568,7 @@ class MuscleSegLogic(ScriptedLoadableModuleLogic):
         result.segmentation.GetDisplayNode().SetOpacity2DFill(0.35)
         volumes.readVolume(result.uncertaintyVolume, files["uncertainty"])
         volumes.showAsUncertainty(result.uncertaintyVolume, self.SHOWN_UNCERTAINTY, 1.0)
-        tables.setColumns(result.measurements, measurementColumns(files["measurements"]))
+        tables.setColumns(result.measurements, columns_of(tables.readRows(files["measurements"])))
         result.report.SetText(json.dumps(
             {key: value for key, value in manifest.items() if key not in ("id", "folder")},
             indent=2))
@@ -606,64 +581,41 @@ class MuscleSegLogic(ScriptedLoadableModuleLogic):
     def _resultNodes(self, inputVolume, previous) -> MuscleSegResult:
         """The nodes to fill: those of the previous result where they still have their names."""
         name = inputVolume.GetName()
-
-        def node(className, nodeName, old):
-            if old and old.GetScene() and old.GetName() == nodeName:
-                return old
-            return slicer.mrmlScene.AddNewNodeByClass(
-                className, slicer.mrmlScene.GenerateUniqueName(nodeName))
-
         return MuscleSegResult(
             inputVolume,
-            node("vtkMRMLSegmentationNode", _("{name} muscles").format(name=name),
-                 previous and previous.segmentation),
-            node("vtkMRMLScalarVolumeNode", _("{name} uncertainty").format(name=name),
-                 previous and previous.uncertaintyVolume),
-            node("vtkMRMLTableNode", _("{name} measurements").format(name=name),
-                 previous and previous.measurements),
-            node("vtkMRMLTextNode", _("{name} result").format(name=name),
-                 previous and previous.report),
+            results.nodeFor("vtkMRMLSegmentationNode", _("{name} muscles").format(name=name),
+                            previous and previous.segmentation),
+            results.nodeFor("vtkMRMLScalarVolumeNode", _("{name} uncertainty").format(name=name),
+                            previous and previous.uncertaintyVolume),
+            results.nodeFor("vtkMRMLTableNode", _("{name} measurements").format(name=name),
+                            previous and previous.measurements),
+            results.nodeFor("vtkMRMLTextNode", _("{name} result").format(name=name),
+                            previous and previous.report),
         )
 
     def export(self, result: MuscleSegResult, folder: str) -> str:
         """
-        Write a result as files: segmentation, uncertainty, measurements and result.json.
+        Write a result as the files that the command line writes, with what the user changed.
 
         :param folder: a new folder, named after the segmentation, is made in it.
         :return: path of the new folder.
         """
-        target = os.path.join(folder, fileName(result.segmentation) or "result")
-        os.makedirs(target)
-        segmentations.writeSegmentation(
-            result.segmentation, os.path.join(target, "segmentation.seg.nrrd"))
+        target = results.makeFolder(result.segmentation, folder)
+
+        def path(name):
+            return os.path.join(target, name)
+
+        segmentations.writeSegmentation(result.segmentation, path("segmentation.seg.nrrd"))
+        if result.inputVolume:
+            values = {name: label.value for name, label in BY_NAME.items()}
+            segmentations.writeLabels(
+                result.segmentation, values, result.inputVolume, path("labels.nrrd"))
         if result.uncertaintyVolume:
-            volumes.writeVolume(result.uncertaintyVolume, os.path.join(target, "uncertainty.nrrd"))
-        tables.writeTable(result.measurements, os.path.join(target, "measurements.csv"))
-        with open(os.path.join(target, "result.json"), "w", encoding="utf-8") as file:
+            volumes.writeVolume(result.uncertaintyVolume, path("uncertainty.nrrd"))
+        tables.writeRows(rows_of(tables.columns(result.measurements)), path("measurements.csv"))
+        with open(path("result.json"), "w", encoding="utf-8") as file:
             file.write(result.report.GetText() if result.report else "{}")
         return target
-
-
-def fileName(node) -> str:
-    """A node's name as the name of a file; empty when nothing is left of it."""
-    name = "".join(c if c.isalnum() or c in " -_." else "_" for c in node.GetName())
-    return name[:80].strip(" .")
-
-
-def measurementColumns(path) -> dict:
-    """The measurements of a result folder as columns of a table node: left beside right."""
-    labels = {(label.structure.name, label.side or ""): label
-              for sides in (False, True) for label in labels_of(sides)}
-    rows = [(labels[row["structure"], row["side"]], row) for row in tables.readRows(path)]
-    rows.sort(key=lambda pair: (pair[0].structure.value, pair[1]["side"]))
-    return {
-        "Structure": [label.display_name for label, row in rows],
-        "Volume (mL)": [float(row["volume_ml"]) for label, row in rows],
-        "Mean HU": [float(row["mean_hu"]) for label, row in rows],
-        "Uncertainty": [float(row["uncertainty"]) for label, row in rows],
-        "Check": [row["check"] for label, row in rows],
-        "Segment": [label.name for label, row in rows],
-    }
 
 
 #

@@ -79,6 +79,52 @@ class JobRunner:
         request = protocol.request_message([str(a) for a in arguments], self._jobNumber)
         self._process.write(protocol.encode(request).encode("ascii"))
 
+    def runInFolder(self, prepare, load, onFinished=None, onFailed=None, onProgress=None,
+                    wait=False):
+        """Run a command in a temporary folder and load what it leaves there.
+
+        :param prepare: called with the folder; writes the input and returns the arguments.
+        :param load: called with the manifest while the folder is there; returns the result.
+        :param onFinished: called with the result.
+        :param onFailed, onProgress: as those of `start`.
+        :param wait: return when it is done, instead of at once.
+        :return: the result if ``wait``, otherwise None.
+        :raises RuntimeError: with ``wait``, when there is no result; in any case when it cannot
+          be started.
+        """
+        folder = slicer.util.tempDirectory(key=f"{self.library}-")
+        outcome = {}
+
+        def finished(manifest):
+            try:
+                outcome["result"] = load(manifest)
+            except Exception as error:
+                failed("INTERNAL", _("The result could not be loaded: {error}").format(
+                    error=error), self.log)
+                return
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            if onFinished:
+                onFinished(outcome["result"])
+
+        def failed(code, sentence, log):
+            shutil.rmtree(folder, ignore_errors=True)
+            outcome["sentence"] = sentence
+            if onFailed:
+                onFailed(code, sentence, log)
+
+        try:
+            self.start(prepare(folder), finished, failed, onProgress)
+        except Exception:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if not wait:
+            return None
+        self.wait()
+        if "result" not in outcome:
+            raise RuntimeError(outcome["sentence"])
+        return outcome["result"]
+
     def cancel(self) -> None:
         """End the running job and everything it started; ``onFailed`` is called (CANCELLED)."""
         if self.running:

@@ -4,6 +4,10 @@
 import os
 
 import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from . import volumes
 
 
 def readSegmentation(segmentationNode, path: str, volumeNode) -> None:
@@ -33,6 +37,28 @@ def writeSegmentation(segmentationNode, path: str) -> None:
         raise RuntimeError(f"The segmentation could not be written to {path}.")
 
 
+def writeLabels(segmentationNode, values: dict, volumeNode, path: str) -> None:
+    """Write segments as one label map on the grid of an image.
+
+    :param values: label value, up to 255, by segment ID; other segments are left out.
+    :raises RuntimeError: when it cannot be written.
+    """
+    import numpy as np
+
+    labels = np.zeros(slicer.util.arrayFromVolume(volumeNode).shape, np.uint8)
+    for segmentId in segmentationNode.GetSegmentation().GetSegmentIDs():
+        if segmentId in values:
+            labels[slicer.util.arrayFromSegmentBinaryLabelmap(
+                segmentationNode, segmentId, volumeNode) > 0] = values[segmentId]
+    labelNode = slicer.vtkMRMLLabelMapVolumeNode()
+    labelNode.CopyOrientation(volumeNode)
+    image = vtk.vtkImageData()
+    image.SetDimensions(labels.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(labels.ravel(), array_type=vtk.VTK_UNSIGNED_CHAR))
+    labelNode.SetAndObserveImageData(image)
+    volumes.writeVolume(labelNode, path)
+
+
 def pointInside(segmentationNode, segmentId: str):
     """A point to look at: inside the structure, in the slice where it is largest.
 
@@ -41,7 +67,6 @@ def pointInside(segmentationNode, segmentId: str):
     The centre of a pair, or of a curved structure, lies outside of it; this point does not.
     """
     import numpy as np
-    from vtk.util.numpy_support import vtk_to_numpy
 
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     labelmap = segment.GetRepresentation("Binary labelmap") if segment else None
@@ -61,8 +86,6 @@ def pointInside(segmentationNode, segmentId: str):
 
 
 def _toWorld(segmentationNode, labelmap, index):
-    import vtk
-
     extent = labelmap.GetExtent()
     matrix = vtk.vtkMatrix4x4()
     labelmap.GetImageToWorldMatrix(matrix)

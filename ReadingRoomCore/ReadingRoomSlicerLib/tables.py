@@ -41,10 +41,9 @@ def readRows(path: str) -> list:
         return list(csv.DictReader(file))
 
 
-def writeTable(tableNode, path: str) -> None:
-    """Write a CSV file without changing how and where the node itself is stored."""
-    content = columns(tableNode)
+def writeRows(rows: list, path: str) -> None:
+    """Write dictionaries with the same keys as a CSV file with a header."""
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(content)
-        writer.writerows(zip(*content.values(), strict=True))
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)

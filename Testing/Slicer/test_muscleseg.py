@@ -5,10 +5,14 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
+
+from MuscleSegLib.measurements import Measurement
 
 SAMPLES = 2
 
@@ -31,7 +35,6 @@ def run_until(widget, condition):
 
 def add_phantom(name="CT", spacing=(4.0, 4.0, 6.0)):
     """Eight centimetres of a simulated pelvis, at the height of the hips, as a volume node."""
-    import SimpleITK as sitk
     import slicer
 
     from ReadingRoomLib.phantoms.pelvis import simulate_pelvis
@@ -259,7 +262,7 @@ def test_apply_to_result_and_back_from_a_scene_file(widget, tmp_path):
     # table
     columns = tables.columns(result.measurements)
     assert list(columns) == [
-        "Structure", "Volume (mL)", "Mean HU", "Uncertainty", "Check", "Segment"]
+        "Structure", "Volume (mL)", "Mean HU", "Uncertainty", "Check", "Cut off", "Segment"]
     assert set(columns["Segment"]) == set(content.GetSegmentIDs())
     assert columns["Structure"][:2] == ["Pelvis, left", "Pelvis, right"]
     assert all(volume_ml > 0 for volume_ml in columns["Volume (mL)"])
@@ -289,7 +292,14 @@ def test_apply_to_result_and_back_from_a_scene_file(widget, tmp_path):
     # files
     folder = Path(widget.logic.export(result, str(tmp_path)))
     assert sorted(path.name for path in folder.iterdir()) == [
-        "measurements.csv", "result.json", "segmentation.seg.nrrd", "uncertainty.nrrd"]
+        "labels.nrrd", "measurements.csv", "result.json", "segmentation.seg.nrrd",
+        "uncertainty.nrrd"]
+    rows = tables.readRows(folder / "measurements.csv")
+    assert list(rows[0]) == [field.name for field in fields(Measurement)]  # as the command line
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(folder / "labels.nrrd"))
+    assert labels.shape == values.shape
+    assert (labels == 101).sum() == voxels.sum() > 0  # the left hip bone
+    assert not (labels == 1).any()  # the right one was deleted
     assert json.loads((folder / "result.json").read_text(encoding="utf-8")) == manifest
     with pytest.raises(FileExistsError):
         widget.logic.export(result, str(tmp_path))

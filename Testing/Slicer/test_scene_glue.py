@@ -250,7 +250,56 @@ def test_table_columns(slicer_scene, tmp_path):
     tables.setColumns(node, columns)
     assert tables.columns(node) == columns
     path = tmp_path / "m.csv"
-    tables.writeTable(node, str(path))
+    tables.writeRows([{"structure": "femur, left", "ml": 1.5}, {"structure": "å", "ml": 2}], path)
     assert tables.readRows(str(path)) == [
-        {"Structure": "Femur, left", "Volume (mL)": "1.5"},
-        {"Structure": "Sacrum", "Volume (mL)": "2.0"}]
+        {"structure": "femur, left", "ml": "1.5"}, {"structure": "å", "ml": "2"}]
+
+
+def test_labels_of_segments_lie_on_the_grid_of_the_image(slicer_scene, tmp_path):
+    import SimpleITK as sitk
+    import slicer
+
+    from ReadingRoomSlicerLib import segmentations
+
+    matrix = np.array([[0, -2.0, 0, 5], [1.5, 0, 0, -7], [0, 0, 3, 11], [0, 0, 0, 1]])
+    volume = slicer.util.addVolumeFromArray(np.zeros((4, 5, 6), np.int16), matrix, "CT")
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    expected = np.zeros((4, 5, 6), np.uint8)
+    for number, name in enumerate(("femur", "pelvis_left", "mine")):
+        mask = np.zeros((4, 5, 6), np.uint8)
+        mask[number, 1:4, 2 : 4 + number] = 1
+        node.GetSegmentation().AddEmptySegment(name, name)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, name, volume)
+        expected[mask > 0] = (2, 101, 0)[number]
+    # under a transform both move together
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(
+        np.array([[1, 0, 0, 40], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])))
+    for moved in (volume, node):
+        moved.SetAndObserveTransformNodeID(transform.GetID())
+    path = tmp_path / "labels.nrrd"
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    segmentations.writeLabels(node, {"femur": 2, "pelvis_left": 101}, volume, str(path))
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+    written = sitk.ReadImage(str(path))
+    assert (sitk.GetArrayFromImage(written) == expected).all()
+    lps = np.diag([-1, -1, 1]) @ matrix[:3, :3] / [1.5, 2, 3]
+    assert np.allclose(np.reshape(written.GetDirection(), (3, 3)), lps)
+    assert np.allclose(written.GetSpacing(), (1.5, 2, 3))
+    assert np.allclose(written.GetOrigin(), (-5, 7, 11))
+
+
+def test_a_result_node_is_used_again_unless_it_was_renamed_or_removed(slicer_scene):
+    import slicer
+
+    from ReadingRoomSlicerLib import results
+
+    first = results.nodeFor("vtkMRMLTextNode", "CT result")
+    assert results.nodeFor("vtkMRMLTextNode", "CT result", first) == first
+    other = results.nodeFor("vtkMRMLTextNode", "CT result")
+    assert other != first and other.GetName() != first.GetName()
+    first.SetName("mine")
+    assert results.nodeFor("vtkMRMLTextNode", "CT result", first) != first
+    slicer.mrmlScene.RemoveNode(other)
+    assert results.nodeFor("vtkMRMLTextNode", "CT result", other).GetScene()

@@ -60,29 +60,12 @@ def _segment(logic, sample: Sample, samples: int):
 
 
 def _write_files(logic, result, folder: Path) -> None:
-    """Write what the module exports, the label map and the scene."""
+    """Write what the module exports, and the scene."""
     import slicer
 
     exported = Path(logic.export(result, str(folder)))
     for path in exported.iterdir():
         path.replace(folder / path.name)
     exported.rmdir()
-    _write_label_map(folder, result.manifest["labels"])
     if not slicer.util.saveScene(str(folder / "scene.mrb")):
         raise RuntimeError("The scene could not be saved.")
-
-
-def _write_label_map(folder: Path, labels: dict[str, str]) -> None:
-    """Write ``labels.nrrd`` from the exported segmentation, on the grid of the CT."""
-    import SimpleITK as sitk
-
-    from ReadingRoomLib.segmentation_files import read_seg_nrrd
-
-    image, _ = read_seg_nrrd(folder / "segmentation.seg.nrrd")
-    grid = sitk.ReadImage(str(folder / "uncertainty.nrrd"))
-    image = sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
-    found = set(sitk.GetArrayViewFromImage(image).ravel().tolist()) - {0}
-    unnamed = found - {int(value) for value in labels}
-    if unnamed:
-        raise RuntimeError(f"The segmentation has labels without a name: {sorted(unnamed)}.")
-    sitk.WriteImage(image, str(folder / "labels.nrrd"), useCompression=True)

@@ -17,7 +17,6 @@ from .page import Picture
 SLICE_SIZE = (960, 640)
 SPACE_SIZE = (1440, 1120)  # halved: smoother than drawn at that size
 OVERVIEW_SIZE = (600, 420)  # of each of three pictures side by side
-RENDERING_PRESET = "CT-Cardiac3"  # muscles and bones through the skin
 ZOOM = 0.95
 MARGIN = 1.12  # of the field of view around what was found
 ORIENTATIONS = {  # how each is seen, and the axis that it cuts (x, y, z in LPS)
@@ -157,6 +156,7 @@ def draw_in_space(result, folder: Path) -> list[Picture]:
     """Draw the surfaces, and the image itself, from the front and from behind."""
     import slicer
 
+    from MuscleSeg import RENDERING_PRESET
     from ReadingRoomSlicerLib import views as module_views
 
     view = slicer.app.layoutManager().threeDWidget(0).mrmlViewNode()

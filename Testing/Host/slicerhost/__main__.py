@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import traceback
 
@@ -49,7 +50,7 @@ def _photo(options) -> int:
     if options.scene:
         import slicer
 
-        slicer.util.loadScene(options.scene)
+        slicer.util.loadScene(os.path.abspath(options.scene))
     print(photograph(options.module, options.picture, options.width))
     return 0
 

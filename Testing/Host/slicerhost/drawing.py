@@ -130,6 +130,9 @@ class SliceDrawing(_Drawing):
         self._image = vtkActor2D()
         self._image.SetMapper(self._mapper)
         self._image.GetProperty().SetDisplayLocationToBackground()
+        # Before the managers add what they draw: what is added first lies below.
+        self._image.VisibilityOff()
+        self.renderer.AddViewProp(self._image)
         self.attach()
 
     def _view_node(self):
@@ -142,11 +145,9 @@ class SliceDrawing(_Drawing):
     def pixels(self):
         self._logic.UpdatePipeline()
         connection = self._logic.GetImageDataConnection()
-        if connection is None:
-            self.renderer.RemoveViewProp(self._image)
-        else:
+        if connection is not None:
             self._mapper.SetInputConnection(connection)
-            self.renderer.AddViewProp(self._image)
+        self._image.SetVisibility(connection is not None)
         return super().pixels()
 
 
