@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training on MONAI's engine: seeded, resumable after a kill, with live curves.
+"""Training on MONAI's engine: seeded, resumable after a kill, stopped early, with live curves.
 
 The data and the random numbers (dropout) of step k depend on the seed and on k alone, so a run that
 was killed and resumed ends with exactly the weights of an uninterrupted run (with the same number
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from ignite.engine import Events
+from ignite.handlers import EarlyStopping
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer
@@ -28,6 +29,8 @@ from .montecarlo import sample_seed
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.jsonl"
+BEST = "best.pt"
+TENSORBOARD = "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,21 @@ class TrainingSettings:
     workers: int = 1
     bfloat16: bool = True
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Images that are not trained on: when to look at them, and when to stop because of them.
+
+    Attributes:
+        score: gets the averaged network in evaluation mode; higher is better.
+        every: steps between two looks.
+        patience: so many looks without a better score end the training.
+    """
+
+    score: Callable[[nn.Module], float]
+    every: int = 200
+    patience: int = 10
 
 
 class StepSampler(Sampler[int]):
@@ -116,6 +134,7 @@ def train(
     folder: Path,
     device: str = "cpu",
     on_step: Callable[[int, float], None] | None = None,
+    validation: Validation | None = None,
 ) -> nn.Module:
     """Train ``network`` and return the averaged network, resuming from ``folder`` when possible.
 
@@ -125,12 +144,15 @@ def train(
             with "image" (n, channels, ...) and "label" (n, ...).
         loss: gets (logits, label), returns a scalar.
         settings: how to train.
-        folder: gets ``checkpoint.pt``, ``history.jsonl``, ``settings.json``.
+        folder: gets ``checkpoint.pt``, ``history.jsonl``, ``settings.json``, with validation
+            ``best.pt``, and the curves for TensorBoard where that is installed.
         device: torch device.
         on_step: called after every step with the number of steps done and the loss.
+        validation: without it all steps are done and the last weights are returned.
 
     Returns:
-        The network with averaged weights, in evaluation mode.
+        The network with averaged weights, in evaluation mode; with validation those of the step
+        with the best score.
 
     Raises:
         ValueError: the folder holds a run with other settings.
@@ -144,11 +166,12 @@ def train(
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, cosine_with_warmup(settings))
     average = WeightAverage(network, settings.average_decay)
+    watch = _Watch(validation, folder / BEST)
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule,
-             "average": average.network}
+             "average": average.network, "watch": watch}
     start = _resume(folder / CHECKPOINT, parts, device)
-    if start >= settings.steps:
-        return average.network
+    if start >= settings.steps or watch.has_ended:
+        return watch.best(average.network)
 
     loader = DataLoader(
         data,
@@ -179,12 +202,18 @@ def train(
         value = float(engine.state.output[0]["loss"])  # the engine lists its output per item
         if not math.isfinite(value):
             raise FloatingPointError(f"The loss is not a number at step {step}.")
+        entry = {"loss": round(value, 5)}
+        learning_rate = schedule.get_last_lr()[0]
         schedule.step()
         average.update(network, step)
+        looked = validation is not None and step % validation.every == 0
+        if looked:
+            entry["score"] = watch.look(trainer, average.network)
         # the history first: resuming drops the lines after the checkpoint, but cannot invent any
         with (folder / HISTORY).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": step, "loss": round(value, 5)}) + "\n")
-        if step % settings.checkpoint_every == 0 or step == settings.steps:
+            stream.write(json.dumps({"step": step, **entry}) + "\n")
+        curves.add(step, learning_rate=learning_rate, **entry)
+        if looked or step % settings.checkpoint_every == 0 or step == settings.steps:
             _save(folder / CHECKPOINT, parts, step)
         if on_step:
             on_step(step, value)
@@ -193,8 +222,72 @@ def train(
     def clip(engine) -> None:
         nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_norm)
 
-    trainer.run()
-    return average.network
+    with _Curves(folder / TENSORBOARD, start) as curves:
+        trainer.run()
+    return watch.best(average.network)
+
+
+class _Watch:
+    """Keeps the weights with the best score, and ends a training that gets no better."""
+
+    def __init__(self, validation: Validation | None, best_file: Path) -> None:
+        self.validation, self.best_file = validation, best_file
+        self.stopping: EarlyStopping | None = None
+        self.state: dict = {}
+
+    @property
+    def has_ended(self) -> bool:
+        return bool(self.validation) and self.state.get("counter", 0) >= self.validation.patience
+
+    def look(self, trainer: SupervisedTrainer, network: nn.Module) -> float:
+        if self.stopping is None:
+            self.stopping = EarlyStopping(
+                self.validation.patience, lambda engine: engine.state.score, trainer)
+            if self.state:
+                self.stopping.load_state_dict(self.state)
+        trainer.state.score = score = float(self.validation.score(network))
+        self.stopping(trainer)
+        self.state = dict(self.stopping.state_dict())
+        if self.state["counter"] == 0:
+            _replace(self.best_file, network.state_dict())
+        return score
+
+    def best(self, network: nn.Module) -> nn.Module:
+        """``network`` with the best weights, or as it is when there was no look at any."""
+        if self.state:
+            network.load_state_dict(torch.load(self.best_file, weights_only=True))
+        return network
+
+    def state_dict(self) -> dict:
+        return self.state
+
+    def load_state_dict(self, state: dict) -> None:
+        self.state = dict(state)
+
+
+class _Curves:
+    """Sends the numbers of a step to TensorBoard, if that is installed."""
+
+    def __init__(self, folder: Path, start: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self.writer = None
+        else:
+            # what a killed run wrote after its last checkpoint is written again
+            self.writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+
+    def __enter__(self) -> _Curves:
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.writer:
+            self.writer.close()
+
+    def add(self, step: int, **numbers: float) -> None:
+        for name, number in numbers.items():
+            if self.writer:
+                self.writer.add_scalar(name, number, step)
 
 
 def concatenate(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -210,8 +303,13 @@ def _check_same_settings(path: Path, settings: TrainingSettings) -> None:
 
 
 def _save(path: Path, parts: dict, step: int) -> None:
+    _replace(path, {"step": step, **{k: v.state_dict() for k, v in parts.items()}})
+
+
+def _replace(path: Path, content: dict) -> None:
+    """Write a file at once: a kill leaves the old one or the new one."""
     temporary = path.with_suffix(".partial")
-    torch.save({"step": step, **{k: v.state_dict() for k, v in parts.items()}}, temporary)
+    torch.save(content, temporary)
     temporary.replace(path)
 
 
@@ -220,7 +318,7 @@ def _resume(path: Path, parts: dict, device: str) -> int:
         return 0
     state = torch.load(path, map_location=device, weights_only=True)
     for name, part in parts.items():
-        part.load_state_dict(state[name])
+        part.load_state_dict(state.get(name, {}) if name == "watch" else state[name])
     history = path.parent / HISTORY
     lines = [line for line in history.read_text("utf-8").splitlines()
              if json.loads(line)["step"] <= state["step"]]

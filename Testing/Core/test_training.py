@@ -19,10 +19,13 @@ from torch.utils.data import Dataset
 from MuscleSegLib.networks import ContextUNet
 from MuscleSegLib.recipes import segmentation_loss
 from ReadingRoomLib.training import (
+    BEST,
     CHECKPOINT,
     HISTORY,
+    TENSORBOARD,
     StepSampler,
     TrainingSettings,
+    Validation,
     WeightAverage,
     concatenate,
     cosine_with_warmup,
@@ -92,6 +95,10 @@ def uninterrupted(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("training") / "whole"
     run(folder)
     return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def checkpoint(folder: Path) -> dict:
@@ -174,10 +181,10 @@ def test_another_seed_gives_other_weights(uninterrupted, tmp_path):
 
 @pytest.mark.parametrize("change", [{"steps": 10}, {"learning_rate": 1e-3}, {"seed": 5}])
 def test_other_settings_are_refused_and_change_nothing(uninterrupted, change):
-    before = {path.name: path.read_bytes() for path in uninterrupted.iterdir()}
+    before = files(uninterrupted)
     with pytest.raises(ValueError, match="other settings"):
         run(uninterrupted, replace(SETTINGS, **change))
-    assert {path.name: path.read_bytes() for path in uninterrupted.iterdir()} == before
+    assert files(uninterrupted) == before
 
 
 def test_a_resumed_training_asks_for_the_data_of_its_steps_only(tmp_path):
@@ -220,7 +227,8 @@ def test_an_unfinished_checkpoint_is_not_taken_for_one(tmp_path):
     (tmp_path / "checkpoint.partial").write_bytes(b"half of it")
     run(tmp_path, replace(SETTINGS, steps=2))
     assert checkpoint(tmp_path)["step"] == 2
-    assert {path.name for path in tmp_path.iterdir()} == {CHECKPOINT, HISTORY, "settings.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        CHECKPOINT, HISTORY, TENSORBOARD, "settings.json"}
 
 
 def test_gradients_are_clipped(tmp_path):
@@ -230,6 +238,90 @@ def test_gradients_are_clipped(tmp_path):
           tmp_path)
     norm = math.sqrt(sum(float(p.grad.square().sum()) for p in layers.parameters()))
     assert norm == pytest.approx(1e-3, rel=1e-3)
+
+
+# --- validation ----------------------------------------------------------------------------------
+
+
+class Scores:
+    """Gives out scores one after the other, and keeps the weights they were given for."""
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = list(scores)
+        self.weights: list[dict] = []
+
+    def __call__(self, network: nn.Module) -> float:
+        assert not network.training
+        self.weights.append({n: t.clone() for n, t in network.state_dict().items()})
+        return self.scores[len(self.weights) - 1]
+
+
+def test_it_stops_when_it_gets_no_better_and_returns_the_best(tmp_path):
+    score = Scores(0.5, 0.7, 0.6, 0.7)
+    settings = replace(SETTINGS, steps=40)
+    best = run(tmp_path, settings, validation=Validation(score, every=3, patience=2))
+    assert len(score.weights) == 4 and checkpoint(tmp_path)["step"] == 12
+    assert same(best.state_dict(), score.weights[1]) and not best.training
+    assert same(torch.load(tmp_path / BEST, weights_only=True), score.weights[1])
+    assert [(e["step"], e["score"]) for e in history(tmp_path) if "score" in e] == [
+        (3, 0.5), (6, 0.7), (9, 0.6), (12, 0.7)]
+    # it has ended: nothing more is asked, and the best comes again
+    data, again = Squares(), Scores()
+    best = run(tmp_path, settings, data, validation=Validation(again, every=3, patience=2))
+    assert not data.asked and not again.weights and same(best.state_dict(), score.weights[1])
+
+
+@pytest.mark.parametrize("stop", [7, 10])
+def test_resumed_it_remembers_the_best_and_how_long_it_waited(tmp_path, stop):
+    def interrupt(step, loss):
+        if step == stop:
+            raise KeyboardInterrupt
+
+    first = Scores(0.5, 0.9, 0.6)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, replace(SETTINGS, steps=40), on_step=interrupt,
+            validation=Validation(first, every=3, patience=3))
+    seen = len(first.weights)
+    rest = Scores(*(0.5, 0.9, 0.6, 0.8, 0.8)[seen:])
+    best = run(tmp_path, replace(SETTINGS, steps=40),
+               validation=Validation(rest, every=3, patience=3))
+    assert seen + len(rest.weights) == 5 and checkpoint(tmp_path)["step"] == 15
+    assert same(best.state_dict(), first.weights[1])
+
+
+def test_while_it_gets_better_all_steps_are_done(tmp_path):
+    score = Scores(1, 2, 3, 4)
+    best = run(tmp_path, validation=Validation(score, every=2, patience=1))
+    assert len(score.weights) == 4 and checkpoint(tmp_path)["step"] == 9
+    assert same(best.state_dict(), score.weights[3])
+
+
+def test_looking_does_not_change_the_training(uninterrupted, tmp_path):
+    run(tmp_path, validation=Validation(lambda network: float(torch.rand(1)), every=2))
+    assert same(checkpoint(tmp_path)["network"], checkpoint(uninterrupted)["network"])
+
+
+def test_tensorboard_shows_loss_rate_and_score(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def interrupt(step, loss):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    score = Scores(1, 2, 3, 4, 5)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, on_step=interrupt, validation=Validation(score, every=4))
+    run(tmp_path, validation=Validation(score, every=4))
+    events = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
+    shown = {name: [(e.step, e.value) for e in events.Scalars(name)]
+             for name in ("loss", "score", "learning_rate")}
+    assert shown["loss"] == [(e["step"], pytest.approx(e["loss"], rel=1e-5))
+                             for e in history(tmp_path)]
+    assert shown["score"] == [(4, 1), (8, 2)]
+    factor = cosine_with_warmup(SETTINGS)
+    assert shown["learning_rate"] == [
+        (step, pytest.approx(SETTINGS.learning_rate * factor(step - 1))) for step in range(1, 10)]
 
 
 # --- parts ---------------------------------------------------------------------------------------
