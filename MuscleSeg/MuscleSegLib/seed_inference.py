@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ReadingRoomLib.devices import fast_in_bfloat16
-from ReadingRoomLib.montecarlo import sample_seed, summarise_samples
+from ReadingRoomLib.montecarlo import half_dropout_mask, sample_seed, summarise_samples
 
 from .body import AIR_HU, find_body
 from .networks import BayesianUNet
@@ -49,7 +49,6 @@ class FusedBayesianUNet:
         self.upsample = [self._prepare(layer) for layer in network.upsample]
         self.head = self._prepare(network.head)
         self.dropout = network.down[0][-1].p
-        self.bits = _unpacked_bits(device, dtype)
 
     def _fuse(self, block: nn.Sequential) -> list[nn.Conv2d]:
         layers = list(block)
@@ -108,22 +107,12 @@ class FusedBayesianUNet:
 
     def _mask(self, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
         """Dropout mask (N, C, H, W), channels last: 0 or 1 / (1 - dropout)."""
-        n, channels, height, width = shape
         if self.dropout == 0.5:
-            # one random bit an activation: drawing 64 at once takes a twentieth of the time
-            words = torch.empty(-(-shape.numel() // 64), dtype=torch.int64, device=self.device)
-            words.random_(-(2**63), None, generator=generator)
-            mask = self.bits[words.view(torch.uint8).int()].view(-1)[: shape.numel()]
-        else:
-            mask = torch.empty(shape.numel(), device=self.device)
-            mask.bernoulli_(1 - self.dropout, generator=generator).div_(1 - self.dropout)
+            return half_dropout_mask(shape, self.dtype, self.device, generator)
+        n, channels, height, width = shape
+        mask = torch.empty(shape.numel(), device=self.device)
+        mask.bernoulli_(1 - self.dropout, generator=generator).div_(1 - self.dropout)
         return mask.to(self.dtype).view(n, height, width, channels).permute(0, 3, 1, 2)
-
-
-def _unpacked_bits(device: str, dtype: torch.dtype) -> torch.Tensor:
-    """(256, 8): the bits of every byte, as mask values 0 and 2."""
-    byte = torch.arange(256, device=device)[:, None]
-    return ((byte >> torch.arange(8, device=device)) & 1).to(dtype) * 2
 
 
 def segment_seed(

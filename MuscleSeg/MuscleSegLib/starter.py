@@ -21,6 +21,7 @@ import typer
 from torch import nn
 
 from ReadingRoomLib.bundles import SIZE_LIMITS, write_bundle
+from ReadingRoomLib.montecarlo import draw_dropout_quickly
 from ReadingRoomLib.phantoms.ct_synthesis import SynthesisSettings, redraw, simulate
 from ReadingRoomLib.training import CHECKPOINT, TrainingSettings
 from ReadingRoomLib.training import train as fit
@@ -61,7 +62,8 @@ class Plan:
     def build(self) -> nn.Module:
         """The network, untrained, the same for the same seed."""
         torch.manual_seed(self.settings.seed)
-        return self.network(**self.arguments).to(memory_format=torch.channels_last)
+        network = draw_dropout_quickly(self.network(**self.arguments))
+        return network.to(memory_format=torch.channels_last)
 
     @property
     def definition(self) -> dict:

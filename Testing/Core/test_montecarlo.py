@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ReadingRoomLib.montecarlo import dropout_active, sample_seed, summarise_samples
+from ReadingRoomLib.montecarlo import (
+    HalfDropout,
+    draw_dropout_quickly,
+    dropout_active,
+    sample_seed,
+    summarise_samples,
+)
 
 
 @settings(max_examples=40, deadline=None)
@@ -112,3 +118,41 @@ def test_statistics_of_batch_normalisation_stay():
     with dropout_active(layers), torch.inference_mode():
         layers[:3](torch.full((4, 1, 3, 3), 100.0))
     assert torch.equal(layers[1].running_mean, before)
+
+
+def test_quick_dropout_drops_half_of_the_activations_one_by_one():
+    torch.manual_seed(0)
+    image = torch.ones(3, 5, 32, 33).to(memory_format=torch.channels_last)
+    dropped = HalfDropout()(image)
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    assert float(dropped.mean()) == pytest.approx(1, abs=0.05)
+    kept = dropped > 0  # no two neighbours, channels or images share their draws
+    for axis in range(4):
+        pairs = kept.narrow(axis, 0, kept.shape[axis] - 1) == kept.narrow(
+            axis, 1, kept.shape[axis] - 1)
+        assert float(pairs.float().mean()) == pytest.approx(0.5, abs=0.05)
+    assert torch.equal(HalfDropout().eval()(image), image)
+
+
+def test_quick_dropout_is_seeded_and_passes_gradients():
+    image = torch.rand(2, 3, 16, 16, requires_grad=True)
+    torch.manual_seed(5)
+    first = HalfDropout()(image)
+    torch.manual_seed(5)
+    assert torch.equal(first, HalfDropout()(image))
+    assert not torch.equal(first, HalfDropout()(image))
+    gradient, = torch.autograd.grad(first.sum(), image)
+    assert torch.equal(gradient * image, first)
+
+
+def test_only_dropout_of_one_half_is_drawn_quickly():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.5)),
+                            nn.Dropout(0.2), nn.Dropout2d(0.5))
+    names = list(network.state_dict())
+    draw_dropout_quickly(network)
+    kinds = [type(layer) for layer in network.modules() if not list(layer.children())]
+    assert kinds == [nn.Conv2d, HalfDropout, HalfDropout, nn.Dropout, nn.Dropout2d]
+    assert list(network.state_dict()) == names
+    with dropout_active(network):
+        assert all(layer.training for layer in network.modules()
+                   if isinstance(layer, nn.Dropout | nn.Dropout2d))
