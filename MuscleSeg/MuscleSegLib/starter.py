@@ -22,7 +22,13 @@ from torch import nn
 
 from ReadingRoomLib.bundles import SIZE_LIMITS, write_bundle
 from ReadingRoomLib.montecarlo import draw_dropout_quickly
-from ReadingRoomLib.phantoms.ct_synthesis import SynthesisSettings, redraw, simulate
+from ReadingRoomLib.phantoms.ct_synthesis import (
+    RealScan,
+    RegionMap,
+    SynthesisSettings,
+    redraw,
+    simulate,
+)
 from ReadingRoomLib.training import CHECKPOINT, TrainingSettings
 from ReadingRoomLib.training import train as fit
 
@@ -44,7 +50,7 @@ class Plan:
         bundle: name of its bundle.
         recipe: what the network sees.
         network: class of the network; ``arguments`` are given to it.
-        slabs: what a training image is like.
+        stages: share of the training at which a stage ends, and what its training images are like.
         settings: of the training.
         stored: number type of the weights in the bundle, so that it stays under 10 MB.
         how_it_works: for the model card.
@@ -54,7 +60,7 @@ class Plan:
     recipe: Recipe
     network: type[nn.Module]
     arguments: dict[str, int]
-    slabs: SynthesisSettings
+    stages: tuple[tuple[float, SynthesisSettings], ...]
     settings: TrainingSettings
     stored: torch.dtype
     how_it_works: str
@@ -77,7 +83,9 @@ MODERN_PLAN = Plan(
     recipe=MODERN,
     network=ContextUNet,
     arguments={"in_channels": MODERN.channels, "out_channels": CLASSES},
-    slabs=SynthesisSettings(),
+    # at first every voxel is taught and the body seen from end to end, which is learnt sooner
+    stages=((0.35, SynthesisSettings(structure_share=0.0, planes_taught=True)),
+            (1.0, SynthesisSettings())),
     settings=TrainingSettings(steps=8000, batch_size=5, learning_rate=2e-3),
     stored=torch.float16,
     how_it_works=(
@@ -95,7 +103,7 @@ SEED_PLAN = Plan(
     network=BayesianUNet,
     arguments={"out_channels": CLASSES},
     # about the pixels of a clinical CT, of which the network labels one slice after another
-    slabs=SynthesisSettings(shape=(3, 256, 320), spacing=(3.0, 0.9, 0.9)),
+    stages=((1.0, SynthesisSettings(shape=(3, 256, 320), spacing=(3.0, 0.9, 0.9))),),
     settings=TrainingSettings(steps=3000, batch_size=2, learning_rate=1e-3),
     stored=torch.int8,
     how_it_works=(
@@ -115,29 +123,30 @@ TRUNK_CASES = ("s0327", "s0328")
 TRUNK_SHARE, ELSEWHERE_SHARE = 0.2, 0.08
 
 
-def read_sources(data: Path, settings: SynthesisSettings,
-                 without: str | None = None) -> list[tuple[Source, float]]:
-    """What makes the training slabs, with the share of slabs that each makes.
+def read_bodies(data: Path, without: str | None = None) -> list[tuple[RegionMap | RealScan, float]]:
+    """What the training slabs show, with the share of slabs that shows each.
 
     Args:
-        settings: what a slab is like.
         data: folder that holds ``pelvic_muscle_labels``, ``labels_totalsegmentator_*`` and the
             real scans of other regions.
         without: pelvic case to hold out.
     """
     folder = data / "labels_totalsegmentator_gt_s0327_s0328"
-    pelvic = [read_pelvic_reference(data / "pelvic_muscle_labels" / f"Pelvic-Ref-{case}")
-              for case in PELVIC_CASES if case != without]
-    trunk = [read_trunk_labels(folder / f"{case}_labels.nii.gz", folder / f"{case}_labels.json")
-             for case in TRUNK_CASES]
-    elsewhere = read_elsewhere(data)
     groups = [
-        ([partial(simulate, anatomy, settings) for anatomy in pelvic],
-         1 - TRUNK_SHARE - ELSEWHERE_SHARE),
-        ([partial(simulate, anatomy, settings) for anatomy in trunk], TRUNK_SHARE),
-        ([partial(redraw, scan, settings) for scan in elsewhere], ELSEWHERE_SHARE),
+        ([read_pelvic_reference(data / "pelvic_muscle_labels" / f"Pelvic-Ref-{case}")
+          for case in PELVIC_CASES if case != without], 1 - TRUNK_SHARE - ELSEWHERE_SHARE),
+        ([read_trunk_labels(folder / f"{case}_labels.nii.gz", folder / f"{case}_labels.json")
+          for case in TRUNK_CASES], TRUNK_SHARE),
+        (read_elsewhere(data), ELSEWHERE_SHARE),
     ]
-    return [(source, share / len(sources)) for sources, share in groups for source in sources]
+    return [(body, share / len(bodies)) for bodies, share in groups for body in bodies]
+
+
+def sources_of(bodies: list[tuple[RegionMap | RealScan, float]],
+               settings: SynthesisSettings) -> list[tuple[Source, float]]:
+    """What makes slabs of the bodies, and how often."""
+    return [(partial(redraw if isinstance(body, RealScan) else simulate, body, settings), share)
+            for body, share in bodies]
 
 
 @app.command()
@@ -153,8 +162,10 @@ def train(
     plan = PLANS[recipe]
     settings = replace(plan.settings, steps=steps or plan.settings.steps, seed=seed)
     plan = replace(plan, settings=settings)
-    slabs = SimulatedSlabs(read_sources(data, plan.slabs, without or None),
-                           settings.steps * settings.batch_size, plan.recipe, seed)
+    bodies = read_bodies(data, without or None)
+    items = settings.steps * settings.batch_size
+    stages = [(round(share * items), sources_of(bodies, slabs)) for share, slabs in plan.stages]
+    slabs = SimulatedSlabs(stages, plan.recipe, seed)
     started = time.monotonic()
 
     def report(step: int, loss: float) -> None:

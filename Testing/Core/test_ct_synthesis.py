@@ -28,7 +28,7 @@ from ReadingRoomLib.phantoms.ct_synthesis import (
 SMALL = SynthesisSettings(shape=(4, 48, 56), spacing=(3.0, 4.0, 4.0))
 PLAIN = replace(SMALL, rotation=(0.0, 0.0, 0.0), scale=(1.0, 1.0), displacement=0.0,
                 metal_probability=0.0, truncation_probability=0.0, scan_end_probability=0.0,
-                table_probability=0.0, arm_probability=0.0)
+                table_probability=0.0, arm_probability=0.0, planes_taught=True)
 UNKNOWN = 200
 
 
@@ -150,6 +150,50 @@ def test_truncation_hides_image_and_labels():
         assert torch.equal(made.target[~outside], whole[~outside])
         hidden += int(outside.any())
     assert hidden >= 3
+
+
+def two_muscles() -> RegionMap:
+    regions = np.zeros((20, 40, 50), np.uint8)
+    regions[:, 4:36, 4:46] = 1
+    regions[:, 6:34, 6:25], regions[:, 6:34, 25:44] = 2, 3
+    regions[14:, 10:20, 10:20] = 4  # a small muscle in the upper slices
+    tissue, target = np.zeros(256, np.uint8), np.zeros(256, np.uint8)
+    tissue[[1, 2, 3, 4]] = Tissue.FAT, Tissue.MUSCLE, Tissue.MUSCLE, Tissue.MUSCLE
+    target[[2, 3, 4]] = 5, 6, 7
+    return RegionMap(regions, (3.0, 4.0, 4.0), tissue, target)
+
+
+def test_planes_of_fat_between_muscles_are_no_muscle():
+    anatomy = two_muscles()
+    whole = replace(PLAIN, shape=(4, 44, 54))
+    middle = (15.0, 80.0, 100.0)
+    planes = 0
+    for number in range(12):
+        taught = simulate(anatomy, whole, (9, number), middle)
+        left_out = simulate(anatomy, replace(whole, planes_taught=False), (9, number), middle)
+        assert torch.equal(taught.image, left_out.image)
+        plane = left_out.target == IGNORED
+        assert torch.equal(left_out.target[~plane], taught.target[~plane])
+        assert not (taught.target == IGNORED).any()
+        inside = torch.isin(taught.target, torch.tensor([5, 6], dtype=torch.uint8))
+        assert inside[plane].all()  # of a muscle, and at its border
+        assert plane.sum() < 0.3 * inside.sum()
+        planes += bool(plane.any())
+    assert 3 <= planes < 12  # seen in some patients and not in others
+
+
+def test_small_structures_are_in_the_middle_as_often_as_large_ones():
+    anatomy = two_muscles()
+    assert [slices.tolist() for slices in anatomy.slices_of] == [
+        [*range(20)], [*range(20)], [*range(14, 20)]]
+    seen = {share: sum(
+        bool((simulate(anatomy, replace(PLAIN, structure_share=share), (10, n)).target == 7).any())
+        for n in range(40)) for share in (0.0, 1.0)}
+    assert seen[1.0] > seen[0.0]
+    bare = replace(anatomy, target=np.zeros(256, np.uint8))
+    assert bare.slices_of == []
+    made = simulate(bare, replace(SMALL, structure_share=1.0), (0,))
+    assert set(made.target.unique().tolist()) <= {0, IGNORED}
 
 
 def test_a_scan_that_ends_in_the_slab_goes_on_as_air_of_which_nothing_is_taught():

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from typer.testing import CliRunner
 from MuscleSegLib import starter
 from MuscleSegLib.segmentation import NETWORKS, load_model
 from ReadingRoomLib.bundles import load_bundle
-from ReadingRoomLib.phantoms.ct_synthesis import RegionMap, Tissue, simulate
+from ReadingRoomLib.phantoms.ct_synthesis import RealScan, RegionMap, Tissue
 
 MEBIBYTE = 1024**2
 
@@ -28,22 +27,29 @@ def anatomy() -> RegionMap:
     return RegionMap(regions, (3.0, 4.0, 4.0), tissue, target)
 
 
+def scan() -> RealScan:
+    return RealScan(np.zeros((20, 30, 40), np.int16), (3.0, 4.0, 4.0), np.zeros(20, np.uint8))
+
+
 @pytest.fixture
 def small(monkeypatch):
     """Plans with the real networks, of two steps on small slabs of an invented anatomy."""
     plans = {
-        name: replace(plan, slabs=replace(plan.slabs, shape=(5, 32, 48), spacing=(3.0, 4.0, 4.0)),
-                      settings=replace(plan.settings, steps=2, batch_size=1, workers=0))
+        name: replace(
+            plan,
+            stages=tuple((end, replace(slabs, shape=(5, 32, 48), spacing=(3.0, 4.0, 4.0)))
+                         for end, slabs in plan.stages),
+            settings=replace(plan.settings, steps=2, batch_size=1, workers=0))
         for name, plan in starter.PLANS.items()
     }
     monkeypatch.setattr(starter, "PLANS", plans)
     asked = []
 
-    def read_sources(data, settings, without=None):
+    def read_bodies(data, without=None):
         asked.append(without)
-        return [(partial(simulate, anatomy(), settings), 1.0)]
+        return [(anatomy(), 0.8), (scan(), 0.2)]
 
-    monkeypatch.setattr(starter, "read_sources", read_sources)
+    monkeypatch.setattr(starter, "read_bodies", read_bodies)
     return asked
 
 

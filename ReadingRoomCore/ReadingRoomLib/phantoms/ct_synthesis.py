@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -66,6 +67,14 @@ class RegionMap:
     def size_mm(self) -> np.ndarray:
         return np.array(self.regions.shape) * np.array(self.spacing)
 
+    @cached_property
+    def slices_of(self) -> list[np.ndarray]:
+        """For every training label but 0 and 255 that occurs: the slices it occurs in."""
+        occurs = np.zeros((len(self.regions), 256), bool)
+        for row, plane in zip(occurs, self.regions, strict=True):
+            row[self.target[np.bincount(plane.ravel(), minlength=256) > 0]] = True
+        return [np.flatnonzero(column) for column in occurs.T[1:IGNORED] if column.any()]
+
 
 @dataclass(frozen=True)
 class RealScan:
@@ -88,7 +97,13 @@ class RealScan:
 
 @dataclass(frozen=True)
 class SynthesisSettings:
-    """Ranges of the simulation. Lengths in mm, angles in degrees, densities in HU."""
+    """Ranges of the simulation. Lengths in mm, angles in degrees, densities in HU.
+
+    ``structure_share`` of the slabs are centred on a slice of a structure drawn at random, so that
+    small structures are seen as often as large ones; the others lie anywhere. Planes of fat between
+    touching muscles belong to no muscle: they are ignored by the loss unless ``planes_taught``,
+    which gives them to the muscle whose label they carry.
+    """
 
     shape: tuple[int, int, int] = (8, 144, 192)
     spacing: tuple[float, float, float] = (3.0, 2.0, 2.0)
@@ -103,6 +118,8 @@ class SynthesisSettings:
     arm_probability: float = 0.1
     thickness: tuple[float, float] = (1.0, 6.0)
     noise: tuple[float, float] = (3.0, 35.0)
+    structure_share: float = 0.5
+    planes_taught: bool = False
 
 
 @dataclass
@@ -153,17 +170,21 @@ def simulate(
         settings: ranges of the simulation and the grid of the result.
         seed: the same numbers give the same image.
         centre: point of the anatomy in mm (z, y, x) at the middle of the result; random along z
-            and near the middle of the body in plane when None.
+            or in a random structure, and near the middle of the body in plane when None.
 
     Returns:
         The image in HU, clipped to [-1024, 3071], and its labels.
     """
     random = Randomness(*seed)
+    if centre is None and settings.structure_share and random.chance(settings.structure_share):
+        centre = _within_a_structure(anatomy, random)
     regions = _deform(anatomy, settings, random, centre)
     tissue = torch.from_numpy(anatomy.tissue)[regions.long()]
-    image, metal = _paint(regions, tissue, anatomy, settings, random)
+    image, metal, planes = _paint(regions, tissue, anatomy, settings, random)
     image = _acquire(image, metal, settings, random)
     target = torch.from_numpy(anatomy.target)[regions.long()]
+    if not settings.planes_taught:
+        target[planes] = IGNORED
     image, target = _limit_scan(image, target, settings, random)
     return Simulated(image.clamp_(AIR_HU, METAL_HU), target, metal is not None, regions)
 
@@ -210,11 +231,25 @@ def _rotation(degrees: np.ndarray) -> np.ndarray:
     return about_z @ about_y @ about_x
 
 
+MIDDLE = ((0.42, 0.58), (0.44, 0.56))  # where slabs are centred along y and x, as share of the size
+
+
+def _within_a_structure(anatomy, random) -> tuple[float, float, float] | None:
+    """Point in a slice of a random structure, near the middle of the body; None without any."""
+    if not anatomy.slices_of:
+        return None
+    slices = anatomy.slices_of[int(random.numpy.integers(len(anatomy.slices_of)))]
+    z = (float(random.numpy.choice(slices)) + 0.5) * anatomy.spacing[0]
+    y, x = (random.uniform(*share) * size
+            for share, size in zip(MIDDLE, anatomy.size_mm[1:], strict=True))
+    return z, y, x
+
+
 def _positions(size, settings, random, centre) -> list[torch.Tensor]:
     """Points in mm (z, y, x) of a rotated, scaled, mirrored and elastically deformed grid."""
     shape, spacing = settings.shape, np.array(settings.spacing)
     if centre is None:
-        middle = random.numpy.uniform([0.0, 0.42, 0.44], [1.0, 0.58, 0.56])
+        middle = random.numpy.uniform(*zip((0.0, 1.0), *MIDDLE, strict=True))
         centre = tuple(middle * size)
     angles = random.numpy.uniform(-1, 1, 3) * settings.rotation
     scale = random.uniform(*settings.scale) * random.numpy.uniform(0.92, 1.08, 3)
@@ -276,7 +311,10 @@ _INTERMUSCULAR_KINDS = [(0.62, -120, -75), (0.26, 10, 75), (0.12, 20, 250)]
 
 
 def _paint(regions, tissue, anatomy, settings, random):
-    """Give every voxel a density; returns the image and the mask of metal or None."""
+    """Give every voxel a density.
+
+    Returns the image, the mask of metal or None, and the mask of fat planes between muscles.
+    """
     shape = tuple(regions.shape)
     fat = random.uniform(-125, -85)
     muscle = random.uniform(30, 72)
@@ -317,7 +355,7 @@ def _paint(regions, tissue, anatomy, settings, random):
     image += slow * random.uniform(0, 7) * soft
 
     _infiltrate(image, regions, tissue, texture, slow, fat, random)
-    _separate(image, regions, tissue, slow, fat, random)
+    planes = _separate(image, regions, tissue, slow, fat, random)
     for kind, kinds, cell in (
         (Tissue.CAVITY, _CAVITY_KINDS, random.uniform(7, 18)),
         (Tissue.BOWEL, _CAVITY_KINDS, random.uniform(5, 10)),
@@ -332,7 +370,7 @@ def _paint(regions, tissue, anatomy, settings, random):
     metal = None
     if anatomy.implants and random.chance(settings.metal_probability):
         metal = _implant(image, regions, anatomy, settings, random)
-    return image, metal
+    return image, metal, planes
 
 
 def _infiltrate(image, regions, tissue, texture, slow, fat, random) -> None:
@@ -347,8 +385,11 @@ def _infiltrate(image, regions, tissue, texture, slow, fat, random) -> None:
     image += amount * (fat - image)
 
 
-def _separate(image, regions, tissue, slow, fat, random) -> None:
-    """Thin planes of fat between touching muscles, present here and absent there."""
+VISIBLE_PLANE = 0.35  # share of fat from which a plane is seen as one
+
+
+def _separate(image, regions, tissue, slow, fat, random) -> torch.Tensor:
+    """Thin planes of fat between touching muscles, present here and absent there; their mask."""
     strength = random.uniform(0, 0.9)
     border = torch.zeros_like(regions, dtype=torch.bool)
     border[:, 1:] |= regions[:, 1:] != regions[:, :-1]
@@ -356,6 +397,7 @@ def _separate(image, regions, tissue, slow, fat, random) -> None:
     border &= tissue == Tissue.MUSCLE
     presence = torch.sigmoid(2.0 * slow + random.uniform(-2, 2)) * strength * border
     image += presence * (fat - image)
+    return presence > VISIBLE_PLANE
 
 
 def _fill_bladder(image, tissue, settings, random) -> None:
