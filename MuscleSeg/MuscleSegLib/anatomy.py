@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from ReadingRoomLib.phantoms.ct_synthesis import IGNORED, RealScan, RegionMap, Tissue
+from ReadingRoomLib.phantoms.region_map import IGNORED, RealScan, RegionMap, Tissue
 
 # region codes beyond the labels of the sources
 SKIN, FAT, INTERMUSCULAR, CAVITY, UNKNOWN, JOINT = 240, 241, 242, 243, 244, 245

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import Dataset
 
-from ReadingRoomLib.phantoms.ct_synthesis import IGNORED, Simulated
+from ReadingRoomLib.phantoms.ct_synthesis import Simulated
+from ReadingRoomLib.phantoms.region_map import IGNORED
 
 CLASSES = 23  # 22 structures and background
 Source = Callable[[tuple[int, ...]], Simulated]  # makes a slab from seed numbers

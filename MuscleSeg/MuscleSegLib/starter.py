@@ -22,13 +22,8 @@ from torch import nn
 
 from ReadingRoomLib.bundles import SIZE_LIMITS, write_bundle
 from ReadingRoomLib.montecarlo import draw_dropout_quickly
-from ReadingRoomLib.phantoms.ct_synthesis import (
-    RealScan,
-    RegionMap,
-    SynthesisSettings,
-    redraw,
-    simulate,
-)
+from ReadingRoomLib.phantoms.ct_synthesis import SynthesisSettings, redraw, simulate
+from ReadingRoomLib.phantoms.region_map import RealScan, RegionMap
 from ReadingRoomLib.training import CHECKPOINT, TrainingSettings
 from ReadingRoomLib.training import train as fit
 

@@ -37,7 +37,7 @@ EXAMPLE_CT = Sample(
     "import sys; from pathlib import Path; from ReadingRoomLib.sampledata import fetch_example_ct;"
     "print(fetch_example_ct(Path(sys.argv[1])))",
     sampledata.EXAMPLE_CT.sha256,
-    "https://pypi.org/project/totalsegmentator/2.18.0/",
+    "https://github.com/wasserth/TotalSegmentator",
 )
 
 SIMULATED_CT = Sample(

@@ -19,7 +19,8 @@ from MuscleSegLib.starter import PELVIC_CASES
 from MuscleSegLib.structures import STRUCTURES
 from ReadingRoomLib.bundles import Bundle
 from ReadingRoomLib.metrics import Score, bootstrap_interval, score_labels, score_mask
-from ReadingRoomLib.phantoms.ct_synthesis import IGNORED, SynthesisSettings, simulate
+from ReadingRoomLib.phantoms.ct_synthesis import SynthesisSettings, simulate
+from ReadingRoomLib.phantoms.region_map import IGNORED
 from ReadingRoomLib.sampledata import EXAMPLE_CT, PackagedFile, fetch_packaged_file
 
 EXAMPLE_LABELS = PackagedFile(

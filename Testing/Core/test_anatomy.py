@@ -27,7 +27,7 @@ from MuscleSegLib.anatomy import (
     read_trunk_labels,
 )
 from MuscleSegLib.structures import STRUCTURES, structure_named
-from ReadingRoomLib.phantoms.ct_synthesis import IGNORED, RegionMap, Tissue
+from ReadingRoomLib.phantoms.region_map import IGNORED, RegionMap, Tissue
 
 REFERENCE = (Path(__file__).resolve().parents[3] / "shared" / "data" / "pelvic_muscle_labels"
              / "Pelvic-Ref-001")

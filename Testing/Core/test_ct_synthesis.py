@@ -12,17 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ReadingRoomLib.phantoms import ct_synthesis
-from ReadingRoomLib.phantoms.ct_synthesis import (
+from ReadingRoomLib.phantoms.acquisition import blur
+from ReadingRoomLib.phantoms.ct_synthesis import SynthesisSettings, redraw, simulate
+from ReadingRoomLib.phantoms.randomness import Randomness
+from ReadingRoomLib.phantoms.region_map import (
     AIR_HU,
     IGNORED,
     METAL_HU,
-    Randomness,
     RealScan,
     RegionMap,
-    SynthesisSettings,
     Tissue,
-    redraw,
-    simulate,
 )
 
 SMALL = SynthesisSettings(shape=(4, 48, 56), spacing=(3.0, 4.0, 4.0))
@@ -275,7 +274,7 @@ def test_rotations_are_rotations():
 def test_blurring_keeps_the_sum_and_has_the_width_asked_for():
     image = torch.zeros(1, 41, 41)
     image[0, 20, 20] = 1
-    blurred = ct_synthesis._blur(image, (0.0, 2.0, 0.0))[0, :, 20]
+    blurred = blur(image, (0.0, 2.0, 0.0))[0, :, 20]
     offsets = torch.arange(41.0) - 20
     assert float(blurred.sum()) == pytest.approx(1, abs=1e-5)
     # cut off at 2.5 standard deviations

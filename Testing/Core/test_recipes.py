@@ -21,13 +21,8 @@ from MuscleSegLib.recipes import (
     to_channels,
 )
 from MuscleSegLib.structures import STRUCTURES
-from ReadingRoomLib.phantoms.ct_synthesis import (
-    IGNORED,
-    RegionMap,
-    SynthesisSettings,
-    Tissue,
-    simulate,
-)
+from ReadingRoomLib.phantoms.ct_synthesis import SynthesisSettings, simulate
+from ReadingRoomLib.phantoms.region_map import IGNORED, RegionMap, Tissue
 
 
 def test_there_is_a_class_for_every_structure_and_one_for_the_rest():

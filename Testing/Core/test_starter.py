@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from MuscleSegLib import starter
 from MuscleSegLib.segmentation import NETWORKS, load_model
 from ReadingRoomLib.bundles import load_bundle
-from ReadingRoomLib.phantoms.ct_synthesis import RealScan, RegionMap, Tissue
+from ReadingRoomLib.phantoms.region_map import RealScan, RegionMap, Tissue
 
 MEBIBYTE = 1024**2
 

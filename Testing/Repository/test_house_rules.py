@@ -79,3 +79,8 @@ def test_no_file_is_larger_than_a_starter_model_may_be(project_files, root):
 def test_no_pickled_weights_are_in_the_repository(project_files, root):
     pickles = {".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
     assert [str(p.relative_to(root)) for p in project_files if p.suffix in pickles] == []
+
+
+def test_packages_are_named_and_no_registry_is(project_files, root):
+    hosts = ["py" + r"pi\.org", "python" + r"hosted\.org", "npm" + r"js\.(org|com)"]
+    assert lines_matching(project_files, root, re.compile("|".join(hosts))) == []

@@ -14,85 +14,15 @@ what tissue can have instead of fully random contrasts, because CT is quantitati
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import IntEnum
-from functools import cached_property
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-AIR_HU = -1024.0
-METAL_HU = 3071.0
-IGNORED = 255  # target value of voxels whose truth is unknown
-
-
-class Tissue(IntEnum):
-    """What a region of the map is made of."""
-
-    AIR = 0
-    SKIN = 1
-    FAT = 2
-    MUSCLE = 3
-    BONE = 4
-    INTERMUSCULAR = 5  # fat with vessels, nerves and small muscles between the named muscles
-    CAVITY = 6  # abdomen and pelvis: bowel, bladder, vessels and fat, invented anew every time
-    ORGAN = 7  # parenchyma and other soft tissue
-    FLUID = 8
-    VESSEL = 9
-    BOWEL = 10
-    LUNG = 11
-    CARTILAGE = 12
-
-
-@dataclass(frozen=True)
-class RegionMap:
-    """Anatomy to paint: a map of region codes and what each code means.
-
-    Attributes:
-        regions: uint8 array (z, y, x) in LPS axes (x to the left, y to the back, z to the head);
-            0 is air.
-        spacing: voxel size in mm, in array order (z, y, x).
-        tissue: uint8 array of 256: region code to :class:`Tissue`.
-        target: uint8 array of 256: region code to training label; 255 is ignored by the loss.
-        implants: codes of the bones that may carry a prosthesis or a nail.
-    """
-
-    regions: np.ndarray
-    spacing: tuple[float, float, float]
-    tissue: np.ndarray
-    target: np.ndarray
-    implants: tuple[int, ...] = ()
-
-    @property
-    def size_mm(self) -> np.ndarray:
-        return np.array(self.regions.shape) * np.array(self.spacing)
-
-    @cached_property
-    def slices_of(self) -> list[np.ndarray]:
-        """For every training label but 0 and 255 that occurs: the slices it occurs in."""
-        occurs = np.zeros((len(self.regions), 256), bool)
-        for row, plane in zip(occurs, self.regions, strict=True):
-            row[self.target[np.bincount(plane.ravel(), minlength=256) > 0]] = True
-        return [np.flatnonzero(column) for column in occurs.T[1:IGNORED] if column.any()]
-
-
-@dataclass(frozen=True)
-class RealScan:
-    """A real CT with one training label for each of its slices, to be seen between painted ones.
-
-    Attributes:
-        hounsfield: int16 array (z, y, x) in LPS axes, HU.
-        spacing: voxel size in mm, in array order (z, y, x).
-        target: uint8 array (z,): label of every voxel of a slice; 255 is ignored by the loss.
-    """
-
-    hounsfield: np.ndarray
-    spacing: tuple[float, float, float]
-    target: np.ndarray
-
-    @property
-    def size_mm(self) -> np.ndarray:
-        return np.array(self.hounsfield.shape) * np.array(self.spacing)
+from .acquisition import acquire, blur, limit_scan
+from .densities import paint
+from .randomness import Randomness
+from .region_map import AIR_HU, IGNORED, METAL_HU, RealScan, RegionMap
 
 
 @dataclass(frozen=True)
@@ -132,31 +62,6 @@ class Simulated:
     regions: torch.Tensor | None = field(default=None, repr=False)
 
 
-class Randomness:
-    """Seeded draws; one object per image, so that image number k is the same in every run."""
-
-    def __init__(self, *seed: int) -> None:
-        self.numpy = np.random.default_rng(list(seed))
-        self.torch = torch.Generator().manual_seed(int(self.numpy.integers(2**62)))
-
-    def uniform(self, low: float, high: float) -> float:
-        return float(self.numpy.uniform(low, high))
-
-    def chance(self, probability: float) -> bool:
-        return bool(self.numpy.random() < probability)
-
-    def normal(self, *shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=self.torch)
-
-    def smooth(self, shape: tuple[int, ...], cell: tuple[float, ...]) -> torch.Tensor:
-        """Smooth unit-variance noise of ``shape`` whose blobs are about ``cell`` voxels wide."""
-        coarse = [max(2, round(n / c) + 2) for n, c in zip(shape, cell, strict=True)]
-        field_ = F.interpolate(
-            self.normal(1, 1, *coarse), size=list(shape), mode="trilinear", align_corners=True
-        )[0, 0]
-        return field_ / field_.std().clamp_min(1e-3)
-
-
 def simulate(
     anatomy: RegionMap,
     settings: SynthesisSettings,
@@ -180,12 +85,12 @@ def simulate(
         centre = _within_a_structure(anatomy, random)
     regions = _deform(anatomy, settings, random, centre)
     tissue = torch.from_numpy(anatomy.tissue)[regions.long()]
-    image, metal, planes = _paint(regions, tissue, anatomy, settings, random)
-    image = _acquire(image, metal, settings, random)
+    image, metal, planes = paint(regions, tissue, anatomy, settings, random)
+    image = acquire(image, settings, random)
     target = torch.from_numpy(anatomy.target)[regions.long()]
     if not settings.planes_taught:
         target[planes] = IGNORED
-    image, target = _limit_scan(image, target, settings, random)
+    image, target = limit_scan(image, target, settings, random)
     return Simulated(image.clamp_(AIR_HU, METAL_HU), target, metal is not None, regions)
 
 
@@ -213,13 +118,10 @@ def redraw(scan: RealScan, settings: SynthesisSettings, seed: tuple[int, ...]) -
     target = torch.from_numpy(scan.target)[plane]
     through = settings.thickness[1] * random.uniform(0, 1) / np.sqrt(12.0) / settings.spacing[0]
     in_plane = random.uniform(0.0, 0.8)
-    image = _blur(image, (through, in_plane, in_plane))
+    image = blur(image, (through, in_plane, in_plane))
     image = image + random.normal(*image.shape) * random.uniform(0, settings.noise[1] / 2)
-    image, target = _limit_scan(image, target, settings, random)
+    image, target = limit_scan(image, target, settings, random)
     return Simulated(image.clamp_(AIR_HU, METAL_HU), target)
-
-
-# --- shape ---------------------------------------------------------------------------------------
 
 
 def _rotation(degrees: np.ndarray) -> np.ndarray:
@@ -284,282 +186,3 @@ def _deform(anatomy, settings, random, centre) -> torch.Tensor:
     index[~inside] = 0
     regions = torch.from_numpy(anatomy.regions).reshape(-1)[index.reshape(-1)].reshape(shape)
     return torch.where(inside, regions, torch.zeros_like(regions))
-
-
-# --- densities -----------------------------------------------------------------------------------
-
-
-def _cells(shape, random, kinds: list[tuple[float, float, float]], cell: float) -> torch.Tensor:
-    """Invented soft structures: overlapping blobs, each with one density.
-
-    ``kinds`` are (probability, lowest HU, highest HU).
-    """
-    probability = np.array([kind[0] for kind in kinds])
-    strongest = torch.full(shape, -torch.inf)
-    image = torch.zeros(shape)
-    for chosen in random.numpy.choice(len(kinds), 7, p=probability / probability.sum()):
-        field_ = random.smooth(shape, (cell * 0.7, cell, cell))
-        density = random.uniform(kinds[chosen][1], kinds[chosen][2])
-        image[field_ > strongest] = density
-        torch.maximum(strongest, field_, out=strongest)
-    return image
-
-
-_CAVITY_KINDS = [(0.40, -120, -80), (0.34, 15, 70), (0.10, -5, 20), (0.08, -950, -400),
-                 (0.05, 80, 350)]
-_INTERMUSCULAR_KINDS = [(0.62, -120, -75), (0.26, 10, 75), (0.12, 20, 250)]
-
-
-def _paint(regions, tissue, anatomy, settings, random):
-    """Give every voxel a density.
-
-    Returns the image, the mask of metal or None, and the mask of fat planes between muscles.
-    """
-    shape = tuple(regions.shape)
-    fat = random.uniform(-125, -85)
-    muscle = random.uniform(30, 72)
-    contrast = random.chance(settings.contrast_probability)
-
-    mean = torch.full((256,), muscle)
-    # neighbouring muscles mostly share one density: their border shows as a fat plane or not at all
-    muscle_spread = 12 * random.uniform(0, 1) ** 2
-    for code in range(256):
-        kind = anatomy.tissue[code]
-        if kind == Tissue.AIR:
-            mean[code] = AIR_HU + 24
-        elif kind == Tissue.SKIN:
-            mean[code] = random.uniform(-20, 60)
-        elif kind == Tissue.FAT:
-            mean[code] = fat
-        elif kind == Tissue.MUSCLE:
-            mean[code] = muscle + random.uniform(-1, 1) * muscle_spread
-        elif kind == Tissue.ORGAN:
-            mean[code] = random.uniform(20, 75) + (random.uniform(0, 110) if contrast else 0)
-        elif kind == Tissue.FLUID:
-            mean[code] = random.uniform(-8, 25) + (random.uniform(0, 300)
-                                                   if contrast and random.chance(0.3) else 0)
-        elif kind == Tissue.VESSEL:
-            mean[code] = random.uniform(25, 60) + (random.uniform(0, 300) if contrast else 0)
-        elif kind == Tissue.BOWEL:
-            mean[code] = random.uniform(-60, 70)
-        elif kind == Tissue.LUNG:
-            mean[code] = random.uniform(-900, -700)
-        elif kind == Tissue.CARTILAGE:
-            mean[code] = random.uniform(40, 250)
-    image = mean[regions.long()]
-
-    texture = random.smooth(shape, (1.5, 2.2, 2.2))
-    slow = random.smooth(shape, (8, 18, 18))
-    image += texture * random.uniform(2, 10) * (tissue != Tissue.AIR)
-    soft = (tissue == Tissue.MUSCLE) | (tissue == Tissue.ORGAN) | (tissue == Tissue.INTERMUSCULAR)
-    image += slow * random.uniform(0, 7) * soft
-
-    _infiltrate(image, regions, tissue, texture, slow, fat, random)
-    planes = _separate(image, regions, tissue, slow, fat, random)
-    for kind, kinds, cell in (
-        (Tissue.CAVITY, _CAVITY_KINDS, random.uniform(7, 18)),
-        (Tissue.BOWEL, _CAVITY_KINDS, random.uniform(5, 10)),
-        (Tissue.INTERMUSCULAR, _INTERMUSCULAR_KINDS, random.uniform(3.5, 9)),
-    ):
-        mask = tissue == kind
-        if mask.any():
-            image[mask] = (_cells(shape, random, kinds, cell) + texture * 6)[mask]
-    _fill_bladder(image, tissue, settings, random)
-    _paint_bone(image, regions, tissue, texture, slow, random)
-    _surround(image, tissue, settings, random)
-    metal = None
-    if anatomy.implants and random.chance(settings.metal_probability):
-        metal = _implant(image, regions, anatomy, settings, random)
-    return image, metal, planes
-
-
-def _infiltrate(image, regions, tissue, texture, slow, fat, random) -> None:
-    """Replace part of each muscle by fat: streaks, worse in some patients and some muscles."""
-    severity = random.uniform(0, 1) ** 2
-    per_region = torch.from_numpy(random.numpy.beta(1.2, 4, 256).astype(np.float32))
-    fraction = (per_region * severity * 1.1)[regions.long()]
-    # the texture is unit-variance noise: above this threshold lies about that fraction of it
-    threshold = 2.2 - 3.0 * fraction
-    amount = torch.sigmoid((texture + 0.5 * slow - threshold) * 4.0)
-    amount = amount * (tissue == Tissue.MUSCLE)
-    image += amount * (fat - image)
-
-
-VISIBLE_PLANE = 0.35  # share of fat from which a plane is seen as one
-
-
-def _separate(image, regions, tissue, slow, fat, random) -> torch.Tensor:
-    """Thin planes of fat between touching muscles, present here and absent there; their mask."""
-    strength = random.uniform(0, 0.9)
-    border = torch.zeros_like(regions, dtype=torch.bool)
-    border[:, 1:] |= regions[:, 1:] != regions[:, :-1]
-    border[:, :, 1:] |= regions[:, :, 1:] != regions[:, :, :-1]
-    border &= tissue == Tissue.MUSCLE
-    presence = torch.sigmoid(2.0 * slow + random.uniform(-2, 2)) * strength * border
-    image += presence * (fat - image)
-    return presence > VISIBLE_PLANE
-
-
-def _fill_bladder(image, tissue, settings, random) -> None:
-    """A large ellipsoid of one density in the cavity: bladder, uterus, fluid-filled bowel."""
-    if not random.chance(0.45):
-        return
-    cavity = (tissue == Tissue.CAVITY).nonzero()
-    if not len(cavity):
-        return
-    middle = cavity[int(random.numpy.integers(len(cavity)))].tolist()
-    total = torch.zeros(1, 1, 1)
-    for axis, (position, step) in enumerate(zip(middle, settings.spacing, strict=True)):
-        shape = [1, 1, 1]
-        shape[axis] = -1
-        offset = (torch.arange(image.shape[axis]) - position) * step / random.uniform(15, 50)
-        total = total + offset.square().reshape(shape)
-    image[(total < 1) & (tissue == Tissue.CAVITY)] = random.uniform(-5, 65)
-
-
-def _shell(mask: torch.Tensor, width: float) -> torch.Tensor:
-    """Weight in [0, 1] of the outer layer of ``mask``, about ``width`` voxels thick in plane."""
-    outside = (~mask).float()[None, None]
-    total = torch.zeros_like(outside)
-    reach = outside
-    whole, rest = int(width), width - int(width)
-    for step in range(whole + 1):
-        reach = F.max_pool3d(reach, (1, 3, 3), 1, (0, 1, 1))
-        weight = 1.0 if step < whole else rest
-        total = torch.maximum(total, reach * weight)
-    return total[0, 0] * mask
-
-
-def _paint_bone(image, regions, tissue, texture, slow, random) -> None:
-    bone = tissue == Tissue.BONE
-    if not bone.any():
-        return
-    cortex = random.uniform(350, 1300)
-    marrow = torch.from_numpy(random.numpy.uniform(-60, 330, 256).astype(np.float32))
-    inner = marrow[regions.long()] + texture * random.uniform(10, 60)
-    inner += slow * random.uniform(10, 120)
-    # bones are seen through their edge towards other bones too, so the shell is drawn per region
-    shell = torch.zeros_like(image)
-    for code in torch.unique(regions[bone]).tolist():
-        width = random.uniform(0.5, 2.2)
-        mask = regions == code
-        shell = torch.maximum(shell, _shell(mask, width) * random.uniform(0.55, 1.0))
-    value = inner + shell * (cortex - inner)
-    image[bone] = value[bone]
-
-
-def _surround(image, tissue, settings, random) -> None:
-    """Table, clothing and arms, which lie outside the body."""
-    depth, height, width = image.shape
-    outside = tissue == Tissue.AIR
-    y = torch.arange(height, dtype=torch.float32)[:, None]
-    x = torch.arange(width, dtype=torch.float32)[None]
-    if random.chance(settings.table_probability):
-        side = 1.0 if random.chance(0.75) else -1.0  # prone patients have the table in front
-        edge = height * (0.5 + side * random.uniform(0.3, 0.5))
-        curve = random.uniform(-0.004, 0.004)
-        line = edge + curve * (x - width / 2) ** 2
-        board = ((y - line).abs() < random.uniform(0.6, 2.5)).expand(depth, -1, -1)
-        image[board & outside] = random.uniform(-850, 100)
-    if random.chance(settings.arm_probability):
-        for side in (-1.0, 1.0):
-            middle_x = width * (0.5 + side * random.uniform(0.4, 0.5))
-            middle_y = height * random.uniform(0.3, 0.7)
-            distance = torch.sqrt((x - middle_x) ** 2 + ((y - middle_y) * 1.1) ** 2)
-            radius = random.uniform(12, 22)
-            for limit, density in ((1.0, -100.0), (0.8, random.uniform(30, 60)), (0.28, 600.0)):
-                disc = (distance < radius * limit).expand(depth, -1, -1)
-                image[disc & outside] = density
-
-
-def _implant(image, regions, anatomy, settings, random) -> torch.Tensor | None:
-    """A hip prosthesis or nail where the femur is, with streaks in every slice that holds it."""
-    code = int(random.numpy.choice(anatomy.implants))
-    bone = (regions == code).nonzero()
-    if not len(bone):
-        return None
-    seed_voxel = bone[int(random.numpy.integers(len(bone)))].float()
-    spacing = torch.tensor(settings.spacing)
-    axes = [torch.arange(n, dtype=torch.float32) for n in image.shape]
-    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
-    offset = (grid - seed_voxel) * spacing
-    radius = random.uniform(4, 24)
-    ball = offset.square().sum(-1) < radius**2
-    stem_width = random.uniform(3, 9)
-    lean = torch.tensor([random.uniform(-0.3, 0.3), random.uniform(-0.3, 0.3)])
-    stem = ((offset[..., 1:] - offset[..., :1] * lean).square().sum(-1) < stem_width**2) & (
-        offset[..., 0] < 0
-    )
-    metal = ball | (stem if random.chance(0.6) else torch.zeros_like(ball))
-    strength = random.uniform(40, 350)
-    angle = torch.atan2(offset[..., 1], offset[..., 2])
-    distance = offset[..., 1:].square().sum(-1).sqrt().clamp_min(2.0)
-    rays = random.smooth((image.shape[0], 3, 180), (1.5, 3, 2.0))[:, 1]
-    position = ((angle + torch.pi) / (2 * torch.pi) * 179).round().long()
-    streak = torch.gather(rays, 1, position.reshape(len(rays), -1)).reshape(position.shape)
-    present = metal.flatten(1).any(1)[:, None, None]
-    image += present * streak * strength * (radius / distance).clamp_max(1.2) * 0.8
-    image[metal] = METAL_HU
-    return metal
-
-
-# --- acquisition ---------------------------------------------------------------------------------
-
-
-def _blur(image: torch.Tensor, sigma: tuple[float, float, float]) -> torch.Tensor:
-    """Separable Gaussian blur, sigma in voxels."""
-    volume = image[None, None]
-    for axis, width in enumerate(sigma):
-        if width < 0.15:
-            continue
-        reach = max(1, int(np.ceil(2.5 * width)))
-        offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
-        kernel = torch.exp(-0.5 * (offsets / width) ** 2)
-        kernel = kernel / kernel.sum()
-        shape = [1, 1, 1, 1, 1]
-        shape[2 + axis] = -1
-        padding = [0, 0, 0, 0, 0, 0]
-        padding[4 - 2 * axis] = padding[5 - 2 * axis] = reach
-        volume = F.conv3d(F.pad(volume, padding, mode="replicate"), kernel.reshape(shape))
-    return volume[0, 0]
-
-
-def _acquire(image, metal, settings, random) -> torch.Tensor:
-    """Partial volume, slice thickness, reconstruction kernel and noise."""
-    # a slice of thickness t averages over t: a Gaussian with the box's standard deviation
-    thickness = random.uniform(*settings.thickness)
-    through = thickness / np.sqrt(12.0) / settings.spacing[0]
-    in_plane = random.uniform(0.25, 1.1)
-    image = _blur(image, (through, in_plane, in_plane))
-    if random.chance(0.25):  # sharp kernels overshoot at edges
-        image = image + random.uniform(0.2, 0.9) * (image - _blur(image, (0.0, 1.0, 1.0)))
-    noise = random.normal(*image.shape)
-    grain = random.uniform(0.0, 1.0)
-    noise = _blur(noise, (0.0, grain, grain))
-    sigma = settings.noise[0] * (settings.noise[1] / settings.noise[0]) ** random.uniform(0, 1)
-    image = image + noise / noise.std() * sigma
-    return image + random.uniform(-8, 8)
-
-
-def _limit_scan(image, target, settings, random):
-    """Sometimes the field of view is smaller than the body, or the scan ends within the slab."""
-    if random.chance(settings.truncation_probability):
-        image, target = _truncate(image, target, random)
-    if random.chance(settings.scan_end_probability):
-        slices = int(random.numpy.integers(1, max(2, len(image) // 2 + 1)))
-        beyond = slice(None, slices) if random.chance(0.5) else slice(-slices, None)
-        image[beyond] = AIR_HU
-        target[beyond] = IGNORED
-    return image, target
-
-
-def _truncate(image, target, random):
-    """A field of view smaller than the body: nothing is known outside the circle."""
-    depth, height, width = image.shape
-    y = torch.arange(height, dtype=torch.float32)[:, None] - height * random.uniform(0.4, 0.6)
-    x = torch.arange(width, dtype=torch.float32)[None] - width * random.uniform(0.4, 0.6)
-    radius = random.uniform(0.35, 0.55) * width
-    outside = (y.square() + x.square() > radius**2).expand(depth, -1, -1)
-    image = torch.where(outside, torch.full_like(image, AIR_HU), image)
-    target = torch.where(outside, torch.zeros_like(target), target)
-    return image, target

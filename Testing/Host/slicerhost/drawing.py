@@ -88,9 +88,6 @@ class _Drawing:
         values = vtk_to_numpy(image.GetPointData().GetScalars())
         return values.reshape(rows, columns, 3)[::-1].copy()
 
-    def _view_node(self):
-        raise NotImplementedError
-
     def attach(self) -> None:
         """Lets the managers follow the scene, from what it holds now."""
         self._managers.SetMRMLDisplayableNode(self._view_node())
