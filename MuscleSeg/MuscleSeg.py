@@ -224,13 +224,15 @@ class MuscleSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Show and observe a parameter node, or none."""
         if self._parameterNode:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(
-                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameterNodeModified)
+            self.removeObserver(self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent,
+                                self.onParameterNodeModified)
         self._parameterNode = parameterNode
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(
-                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameterNodeModified)
+            # The node, not its wrapper: the mixin keeps what was ever observed, and there is a
+            # new wrapper each time the module is entered.
+            self.addObserver(self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent,
+                             self.onParameterNodeModified)
             self._shownNodes = None
             self.onParameterNodeModified()
 

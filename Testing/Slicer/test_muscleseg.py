@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The panel of MuscleSeg, clicked, with the real computation in a real process."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -190,6 +191,22 @@ def test_advanced_settings_are_closed_and_connected(widget):
 def test_disclaimer_is_there(widget):
     assert widget.ui.disclaimerLabel.text == (
         "Research software, not a medical device. The physician decides.")
+
+
+def test_entering_again_and_again_leaves_nothing_behind(widget):
+    import slicer
+
+    def wrappers():
+        gc.collect()
+        return sum(type(thing).__name__ == "MuscleSegParameterNode" for thing in gc.get_objects())
+
+    counts = []
+    for _ in range(4):
+        widget.parent.exit()
+        widget.parent.enter()
+        slicer.mrmlScene.Clear(False)
+        counts.append(wrappers())
+    assert counts[-1] == counts[0] <= 2
 
 
 # The real computation

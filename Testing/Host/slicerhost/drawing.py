@@ -90,7 +90,15 @@ class _Drawing:
 
     def attach(self) -> None:
         """Lets the managers follow the scene, from what it holds now."""
-        self._managers.SetMRMLDisplayableNode(self._view_node())
+        from vtkmodules.vtkCommonCore import vtkObject
+
+        # The markups manager says of its own observers that it has them already.
+        shown = vtkObject.GetGlobalWarningDisplay()
+        vtkObject.SetGlobalWarningDisplay(0)
+        try:
+            self._managers.SetMRMLDisplayableNode(self._view_node())
+        finally:
+            vtkObject.SetGlobalWarningDisplay(shown)
 
     def detach(self) -> None:
         """Lets the managers forget the scene."""
