@@ -78,9 +78,13 @@ MODERN_PLAN = Plan(
     recipe=MODERN,
     network=ContextUNet,
     arguments={"in_channels": MODERN.channels, "out_channels": CLASSES},
-    # at first every voxel is taught and the body seen from end to end, which is learnt sooner
-    stages=((0.35, SynthesisSettings(structure_share=0.0, planes_taught=True)),
-            (1.0, SynthesisSettings())),
+    # from what is learnt soonest, every voxel taught and the body seen from end to end, to what a
+    # reader sees
+    stages=(
+        (0.35, SynthesisSettings(structure_share=0, planes_taught=True, fat_rim_probability=0)),
+        (0.55, SynthesisSettings(fat_rim_probability=0)),
+        (1.0, SynthesisSettings()),
+    ),
     settings=TrainingSettings(steps=8000, batch_size=5, learning_rate=2e-3),
     stored=torch.float16,
     how_it_works=(

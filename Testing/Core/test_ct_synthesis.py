@@ -27,7 +27,8 @@ from ReadingRoomLib.phantoms.region_map import (
 SMALL = SynthesisSettings(shape=(4, 48, 56), spacing=(3.0, 4.0, 4.0))
 PLAIN = replace(SMALL, rotation=(0.0, 0.0, 0.0), scale=(1.0, 1.0), displacement=0.0,
                 metal_probability=0.0, truncation_probability=0.0, scan_end_probability=0.0,
-                table_probability=0.0, arm_probability=0.0, planes_taught=True)
+                table_probability=0.0, arm_probability=0.0, planes_taught=True,
+                fat_rim_probability=0.0)
 UNKNOWN = 200
 
 
@@ -179,6 +180,27 @@ def test_planes_of_fat_between_muscles_are_no_muscle():
         assert plane.sum() < 0.3 * inside.sum()
         planes += bool(plane.any())
     assert 3 <= planes < 12  # seen in some patients and not in others
+
+
+def test_a_rim_of_fat_parts_muscles_from_what_is_invented_beside_them():
+    anatomy = two_muscles()
+    anatomy.regions[anatomy.regions == 3] = 5  # the neighbour is a cavity now
+    anatomy.tissue[5] = Tissue.CAVITY
+    whole = replace(PLAIN, shape=(4, 44, 54), noise=(0.1, 0.1), thickness=(0.1, 0.1))
+    beside = {}
+    for share in (0.0, 1.0):
+        settings = replace(whole, fat_rim_probability=share)
+        values = []
+        for number in range(16):
+            made = simulate(anatomy, settings, (12, number), (15.0, 80.0, 100.0))
+            muscle, cavity = made.regions == 2, made.regions == 5
+            near = cavity & (muscle.roll(1, 2) | muscle.roll(-1, 2))
+            assert near.any() and not made.target[cavity].any()
+            values.append(float(made.image[near].median()))
+        beside[share] = np.array(values)
+    # the image is blurred, and a thin rim is less than a voxel wide
+    assert (beside[1.0] < -10).mean() > 0.85 and (beside[0.0] < -10).mean() < 0.7
+    assert beside[1.0].mean() < beside[0.0].mean() - 20
 
 
 def test_small_structures_are_in_the_middle_as_often_as_large_ones():

@@ -32,7 +32,8 @@ class SynthesisSettings:
     ``structure_share`` of the slabs are centred on a slice of a structure drawn at random, so that
     small structures are seen as often as large ones; the others lie anywhere. Planes of fat between
     touching muscles belong to no muscle: they are ignored by the loss unless ``planes_taught``,
-    which gives them to the muscle whose label they carry.
+    which gives them to the muscle whose label they carry. A rim of fat around muscles and bones
+    lies towards what is invented beside them in ``fat_rim_probability`` of the images.
     """
 
     shape: tuple[int, int, int] = (8, 144, 192)
@@ -50,6 +51,7 @@ class SynthesisSettings:
     noise: tuple[float, float] = (3.0, 35.0)
     structure_share: float = 0.5
     planes_taught: bool = False
+    fat_rim_probability: float = 0.85
 
 
 @dataclass
