@@ -140,7 +140,7 @@ def sample_slabs(
     for start in range(0, grid.depth, BATCH):
         stop = min(start + BATCH, grid.depth)
         slab = grid.slab(start - recipe.context, stop + recipe.context)
-        image = _pad(to_channels(slab, recipe)).to(device)
+        image = _pad(to_channels(slab, recipe), network.multiple).to(device)
         image = image.contiguous(memory_format=torch.channels_last)
         torch.manual_seed(sample_seed(seed, start))
         with torch.inference_mode(), dropout_active(network, samples > 1), torch.autocast(
@@ -154,9 +154,9 @@ def sample_slabs(
         yield start, mean.cpu(), uncertainty.cpu()
 
 
-def _pad(channels: torch.Tensor) -> torch.Tensor:
+def _pad(channels: torch.Tensor, multiple: int) -> torch.Tensor:
     height, width = channels.shape[-2:]
-    return F.pad(channels, (0, -width % 16, 0, -height % 16))
+    return F.pad(channels, (0, -width % multiple, 0, -height % multiple))
 
 
 def segment_modern(

@@ -67,27 +67,26 @@ class SimulatedSlabs(Dataset):
     An item is a small batch: all slices of the slab that have their whole context.
 
     Args:
-        stages: number of the first item that is no longer of the stage; then what makes a slab
-            from seed numbers, and how often each is drawn.
+        sources: what makes a slab from seed numbers, and how often each is drawn.
+        count: number of items.
         recipe: intensity windows of the network.
         seed: first number of every draw.
     """
 
-    def __init__(self, stages: list[tuple[int, list[tuple[Source, float]]]], recipe: Recipe,
+    def __init__(self, sources: list[tuple[Source, float]], count: int, recipe: Recipe,
                  seed: int) -> None:
-        self.stages = stages
-        self.recipe, self.seed = recipe, seed
+        self.sources = [source for source, _ in sources]
+        total = sum(share for _, share in sources)
+        self.limits = torch.tensor([share / total for _, share in sources]).cumsum(0)
+        self.count, self.recipe, self.seed = count, recipe, seed
 
     def __len__(self) -> int:
-        return self.stages[-1][0]
+        return self.count
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        sources, shares = zip(*next(s for end, s in self.stages if index < end), strict=True)
-        total = sum(shares)
-        limits = torch.tensor([share / total for share in shares]).cumsum(0)
         draw = torch.rand(1, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + index))
-        which = int((draw > limits).sum().clamp_max(len(sources) - 1))
-        made = sources[which]((self.seed, index))
+        which = int((draw > self.limits).sum().clamp_max(len(self.sources) - 1))
+        made = self.sources[which]((self.seed, index))
         context = self.recipe.context
         return {"image": to_channels(made.image, self.recipe),
                 "label": made.target[context : len(made.target) - context]}

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
@@ -45,7 +45,7 @@ class Plan:
         bundle: name of its bundle.
         recipe: what the network sees.
         network: class of the network; ``arguments`` are given to it.
-        stages: share of the training at which a stage ends, and what its training images are like.
+        slabs: what a training image is like.
         settings: of the training.
         stored: number type of the weights in the bundle, so that it stays under 10 MB.
         how_it_works: for the model card.
@@ -54,8 +54,8 @@ class Plan:
     bundle: str
     recipe: Recipe
     network: type[nn.Module]
-    arguments: dict[str, int]
-    stages: tuple[tuple[float, SynthesisSettings], ...]
+    arguments: dict[str, Any]
+    slabs: SynthesisSettings
     settings: TrainingSettings
     stored: torch.dtype
     how_it_works: str
@@ -77,15 +77,10 @@ MODERN_PLAN = Plan(
     bundle="starter",
     recipe=MODERN,
     network=ContextUNet,
-    arguments={"in_channels": MODERN.channels, "out_channels": CLASSES},
-    # from what is learnt soonest, every voxel taught and the body seen from end to end, to what a
-    # reader sees
-    stages=(
-        (0.35, SynthesisSettings(structure_share=0, planes_taught=True, fat_rim_probability=0)),
-        (0.55, SynthesisSettings(fat_rim_probability=0)),
-        (1.0, SynthesisSettings()),
-    ),
-    settings=TrainingSettings(steps=8000, batch_size=5, learning_rate=2e-3),
+    arguments={"in_channels": MODERN.channels, "out_channels": CLASSES,
+               "filters": [48, 96, 160, 224], "patch": 2},
+    slabs=SynthesisSettings(),
+    settings=TrainingSettings(steps=16000, batch_size=5, learning_rate=2e-3, decay_share=0.25),
     stored=torch.float16,
     how_it_works=(
         "A 2D U-Net (2.5 million weights) that sees a slice of 3 mm with two neighbours on either "
@@ -103,7 +98,7 @@ SEED_PLAN = Plan(
     arguments={"out_channels": CLASSES},
     # about the pixels of a clinical CT, of which the network labels one slice after another; the
     # two slices of a slab lie far apart, so that a batch shows six different places
-    stages=((1.0, SynthesisSettings(shape=(2, 256, 320), spacing=(20.0, 0.9, 0.9))),),
+    slabs=SynthesisSettings(shape=(2, 256, 320), spacing=(20.0, 0.9, 0.9)),
     settings=TrainingSettings(steps=3000, batch_size=3, learning_rate=1e-3),
     stored=torch.int8,
     how_it_works=(
@@ -162,10 +157,8 @@ def train(
     plan = PLANS[recipe]
     settings = replace(plan.settings, steps=steps or plan.settings.steps, seed=seed)
     plan = replace(plan, settings=settings)
-    bodies = read_bodies(data, without or None)
-    items = settings.steps * settings.batch_size
-    stages = [(round(share * items), sources_of(bodies, slabs)) for share, slabs in plan.stages]
-    slabs = SimulatedSlabs(stages, plan.recipe, seed)
+    sources = sources_of(read_bodies(data, without or None), plan.slabs)
+    slabs = SimulatedSlabs(sources, settings.steps * settings.batch_size, plan.recipe, seed)
     started = time.monotonic()
 
     def report(step: int, loss: float) -> None:

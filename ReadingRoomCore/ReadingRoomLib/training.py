@@ -35,13 +35,18 @@ TENSORBOARD = "tensorboard"
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How to train. A step is one optimiser update on one batch."""
+    """How to train. A step is one optimiser update on one batch.
+
+    The learning rate is held until the last ``decay_share`` of the steps, so that a training can be
+    made longer without having to begin again.
+    """
 
     steps: int
     batch_size: int = 1
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     warmup_steps: int = 100
+    decay_share: float = 1.0
     average_decay: float = 0.999
     gradient_norm: float = 5.0
     checkpoint_every: int = 100
@@ -114,13 +119,14 @@ class WeightAverage:
                 mine.copy_(theirs)
 
 
-def cosine_with_warmup(settings: TrainingSettings) -> Callable[[int], float]:
-    """Factor of the learning rate at a step: linear warm-up, then half a cosine down to 1 %."""
+def rate_factor(settings: TrainingSettings) -> Callable[[int], float]:
+    """Factor of the learning rate at a step: linear warm-up, held, then half a cosine to 1 %."""
+    decay = max(settings.warmup_steps, settings.steps * (1 - settings.decay_share))
 
     def factor(step: int) -> float:
         if step < settings.warmup_steps:
             return (step + 1) / settings.warmup_steps
-        done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+        done = max(0.0, step - decay) / max(1.0, settings.steps - decay)
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
     return factor
@@ -164,7 +170,7 @@ def train(
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, cosine_with_warmup(settings))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_factor(settings))
     average = WeightAverage(network, settings.average_decay)
     watch = _Watch(validation, folder / BEST)
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule,

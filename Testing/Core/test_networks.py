@@ -145,3 +145,22 @@ def test_every_parameter_is_trained():
                            (ContextUNet(10, 5, (8, 16, 16, 16, 16)), torch.rand(1, 10, 32, 32))):
         network.train()(image).square().sum().backward()
         assert all(p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_patches_go_in_and_come_out_where_they_were(patch):
+    torch.manual_seed(0)
+    network = ContextUNet(3, 5, (8, 8, 8), patch, dropout=0.0).eval()
+    assert network.multiple == 4 * patch
+    side = 20 * network.multiple  # larger than what a pixel sees
+    image = torch.randn(1, 3, side, side)
+    with torch.inference_mode():
+        logits = network(image)
+        moved = network(image.roll((network.multiple, 2 * network.multiple), (2, 3)))
+    assert logits.shape == (1, 5, side, side)
+    inside = slice(9 * network.multiple, 11 * network.multiple)
+    expected = logits.roll((network.multiple, 2 * network.multiple), (2, 3))
+    torch.testing.assert_close(moved[..., inside, inside], expected[..., inside, inside],
+                               rtol=1e-4, atol=1e-4)
+    # a pixel has an answer of its own, not one for the whole patch
+    assert (logits[..., :-1, :] != logits[..., 1:, :]).float().mean() > 0.9

@@ -70,7 +70,7 @@ def anatomy(target: int) -> RegionMap:
 def slabs(seed=0, weights=(1.0, 1.0), count=40) -> SimulatedSlabs:
     sources = [(partial(simulate, anatomy(value), SMALL), weight)
                for value, weight in zip((4, 5), weights, strict=True)]
-    return SimulatedSlabs([(count, sources)], MODERN, seed)
+    return SimulatedSlabs(sources, count, MODERN, seed)
 
 
 def test_an_item_is_a_small_batch():
@@ -103,17 +103,6 @@ def test_anatomies_are_drawn_as_often_as_they_weigh():
     assert 22 <= drawn.count(4) <= 38 and drawn.count(5) >= 3
     only = slabs(weights=(0.0, 1.0))
     assert {largest_label(only[index]) for index in range(6)} <= {0, 5}
-
-
-def test_stages_follow_each_other():
-    first, second = ([(partial(simulate, anatomy(value), SMALL), 1.0)] for value in (4, 5))
-    data = SimulatedSlabs([(3, first), (8, second)], MODERN, 0)
-    assert len(data) == 8
-    assert all(largest_label(data[index]) in (0, 4) for index in range(3))
-    assert all(largest_label(data[index]) in (0, 5) for index in range(3, 8))
-    # what an item shows depends on its stage alone, not on the other stages
-    alone = SimulatedSlabs([(8, second)], MODERN, 0)
-    assert torch.equal(alone[5]["image"], data[5]["image"])
 
 
 # --- loss ----------------------------------------------------------------------------------------

@@ -37,8 +37,7 @@ def small(monkeypatch):
     plans = {
         name: replace(
             plan,
-            stages=tuple((end, replace(slabs, shape=(5, 32, 48), spacing=(3.0, 4.0, 4.0)))
-                         for end, slabs in plan.stages),
+            slabs=replace(plan.slabs, shape=(5, 32, 48), spacing=(3.0, 4.0, 4.0)),
             settings=replace(plan.settings, steps=2, batch_size=1, workers=0))
         for name, plan in starter.PLANS.items()
     }

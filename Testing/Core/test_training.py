@@ -28,8 +28,8 @@ from ReadingRoomLib.training import (
     Validation,
     WeightAverage,
     concatenate,
-    cosine_with_warmup,
     plot_history,
+    rate_factor,
     train,
 )
 
@@ -319,7 +319,7 @@ def test_tensorboard_shows_loss_rate_and_score(tmp_path):
     assert shown["loss"] == [(e["step"], pytest.approx(e["loss"], rel=1e-5))
                              for e in history(tmp_path)]
     assert shown["score"] == [(4, 1), (8, 2)]
-    factor = cosine_with_warmup(SETTINGS)
+    factor = rate_factor(SETTINGS)
     assert shown["learning_rate"] == [
         (step, pytest.approx(SETTINGS.learning_rate * factor(step - 1))) for step in range(1, 10)]
 
@@ -355,13 +355,21 @@ def test_average_takes_statistics_and_counters_along():
 
 
 def test_learning_rate_rises_and_falls():
-    factor = cosine_with_warmup(TrainingSettings(steps=110, warmup_steps=10))
+    factor = rate_factor(TrainingSettings(steps=110, warmup_steps=10))
     assert [factor(step) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
     assert factor(10) == pytest.approx(1) and factor(60) == pytest.approx(0.505)
     assert factor(110) == pytest.approx(0.01) == factor(500)
     falling = [factor(step) for step in range(10, 111)]
     assert falling == sorted(falling, reverse=True)
-    assert cosine_with_warmup(TrainingSettings(steps=5, warmup_steps=5))(5) <= 1
+    assert rate_factor(TrainingSettings(steps=5, warmup_steps=5))(5) <= 1
+
+
+def test_a_rate_that_is_held_does_not_depend_on_the_number_of_steps_yet():
+    short, long = (rate_factor(TrainingSettings(steps=n, warmup_steps=10, decay_share=0.25))
+                   for n in (400, 800))
+    assert [short(step) for step in range(300)] == [long(step) for step in range(300)]
+    assert short(10) == short(299) == 1 > short(301) > short(350) == pytest.approx(0.505)
+    assert long(599) == 1 and short(400) == long(800) == pytest.approx(0.01)
 
 
 def test_sampler_and_batches():

@@ -31,15 +31,14 @@ class SynthesisSettings:
 
     ``structure_share`` of the slabs are centred on a slice of a structure drawn at random, so that
     small structures are seen as often as large ones; the others lie anywhere. Planes of fat between
-    touching muscles belong to no muscle: they are ignored by the loss unless ``planes_taught``,
-    which gives them to the muscle whose label they carry. A rim of fat around muscles and bones
-    lies towards what is invented beside them in ``fat_rim_probability`` of the images.
+    touching muscles belong to no muscle: they are ignored by the loss. A rim of fat around muscles
+    and bones lies towards what is invented beside them in ``fat_rim_probability`` of the images.
     """
 
     shape: tuple[int, int, int] = (8, 144, 192)
     spacing: tuple[float, float, float] = (3.0, 2.0, 2.0)
     rotation: tuple[float, float, float] = (15.0, 15.0, 15.0)
-    scale: tuple[float, float] = (0.78, 1.25)
+    scale: tuple[float, float] = (0.8, 1.25)
     displacement: float = 9.0
     metal_probability: float = 0.15
     contrast_probability: float = 0.5
@@ -48,9 +47,8 @@ class SynthesisSettings:
     table_probability: float = 0.6
     arm_probability: float = 0.1
     thickness: tuple[float, float] = (1.0, 6.0)
-    noise: tuple[float, float] = (3.0, 35.0)
+    noise: tuple[float, float] = (3.0, 25.0)
     structure_share: float = 0.5
-    planes_taught: bool = False
     fat_rim_probability: float = 0.85
 
 
@@ -90,8 +88,7 @@ def simulate(
     image, metal, planes = paint(regions, tissue, anatomy, settings, random)
     image = acquire(image, settings, random)
     target = torch.from_numpy(anatomy.target)[regions.long()]
-    if not settings.planes_taught:
-        target[planes] = IGNORED
+    target[planes] = IGNORED
     image, target = limit_scan(image, target, settings, random)
     return Simulated(image.clamp_(AIR_HU, METAL_HU), target, metal is not None, regions)
 
