@@ -31,11 +31,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
-import re
 import stat
-import struct
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
@@ -43,16 +40,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .bundle_data import (
+    CARD,
+    HASHES,
+    INFERENCE,
+    METADATA,
+    WEIGHTS,
+    Refusal,
+    check_config,
+    check_metadata,
+    check_targets,
+    decode,
+    decode_text,
+    targets,
+)
+from .bundle_weights import check_fit, encode_weights, give_weights, read_weights_header
 from .errors import ModelMissing, ModelUntrusted, OutputFailed
 
 if TYPE_CHECKING:
     import torch
 
-METADATA = "configs/metadata.json"
-INFERENCE = "configs/inference.json"
-HASHES = "configs/hashes.json"
-WEIGHTS = "models/model.safetensors"
-CARD = "docs/README.md"
 HASHED_FILES = (INFERENCE, METADATA, CARD, WEIGHTS)
 
 MEBIBYTE = 1024**2
@@ -63,58 +70,10 @@ SIZE_LIMITS = {
     CARD: MEBIBYTE,
     WEIGHTS: 2048 * MEBIBYTE,
 }
-WEIGHTS_HEADER_LIMIT = 4 * MEBIBYTE
-# Larger numbers in a network's arguments serve only to exhaust memory.
-LARGEST_ARGUMENT = 65_536
-DEEPEST_NESTING = 32
-
 SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
     "meta_schema_20240725.json"
 )
-# Required by MONAI's metadata schema of 2024-07-25.
-MONAI_FIELDS = {
-    "schema": str,
-    "version": str,
-    "monai_version": str,
-    "pytorch_version": str,
-    "numpy_version": str,
-    "required_packages_version": dict,
-    "task": str,
-    "description": str,
-    "authors": str,
-    "copyright": str,
-    "network_data_format": dict,
-}
-# Required by us, so that the panel and every result can say what the model is. `eval_metrics` is
-# MONAI's optional field for scores.
-OUR_FIELDS = {
-    "name": str,
-    "recipe": str,
-    "labels": dict,
-    "spacing": (list, type(None)),
-    "trained_on": str,
-    "simulated": bool,
-    "eval_metrics": dict,
-}
-TENSOR_FIELDS = {
-    "type": str,
-    "format": str,
-    "num_channels": int,
-    "spatial_shape": list,
-    "dtype": str,
-    "value_range": list,
-}
-
-CONFIG_KEYS = {"network_def", "parameters"}
-KEY_PATTERN = re.compile(r"[A-Za-z]\w*", re.ASCII)
-TARGET_PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
-REFERENCE_PATTERN = re.compile(r"@[A-Za-z]\w*(::\w+)*", re.ASCII)
-TENSOR_NAME_PATTERN = re.compile(r"[\w.\-]{1,512}", re.ASCII)
-# safetensors types that we accept and their size in bytes. Integers are counters such as batch
-# normalisation's `num_batches_tracked`.
-TENSOR_TYPES = {"F16": 2, "F32": 4, "I64": 8, "I8": 1}
-SCALE = ".int8_scale"
 
 
 @dataclass(frozen=True)
@@ -139,10 +98,6 @@ class Bundle(BundleDescription):
     """A verified bundle with its network, on the CPU, in float32 and in evaluation mode."""
 
     network: torch.nn.Module
-
-
-class _Refusal(Exception):
-    """Why a bundle is refused, as the part of a sentence that follows a colon."""
 
 
 # ------------------------------------------------------------------------------------------ writing
@@ -192,7 +147,7 @@ def write_bundle(
     contents = {
         METADATA: _encode(_with_versions(metadata)),
         INFERENCE: _encode(config),
-        WEIGHTS: _encode_weights(state_dict, dtype),
+        WEIGHTS: encode_weights(state_dict, dtype),
         CARD: model_card.replace("\r\n", "\n").encode(),
     }
     hashes = {name: _sha256(content) for name, content in contents.items()}
@@ -239,37 +194,6 @@ def _encode(value: Any, sort_keys: bool = False) -> bytes:
     return f"{text}\n".encode()
 
 
-def _encode_weights(state_dict: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> bytes:
-    import safetensors.torch
-    import torch
-
-    stored = {}
-    for name, tensor in state_dict.items():
-        tensor = tensor.detach().cpu()
-        if dtype == torch.int8 and tensor.is_floating_point():
-            stored |= _as_int8(name, tensor.float())
-        elif dtype is not None and tensor.is_floating_point():
-            stored[name] = tensor.to(dtype)
-        else:
-            stored[name] = tensor
-    return safetensors.torch.save({n: t.contiguous().clone() for n, t in stored.items()})
-
-
-def _as_int8(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
-    import torch
-
-    if tensor.ndim < 2:
-        return {name: tensor}
-    scale = tensor.abs().amax(tuple(range(1, tensor.ndim))) / 127
-    scale[scale == 0] = 1.0
-    return {name: (tensor / _beside(scale, tensor)).round().to(torch.int8), name + SCALE: scale}
-
-
-def _beside(scale: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
-    """``scale`` with as many axes as ``tensor``."""
-    return scale.reshape(-1, *[1] * (tensor.ndim - 1))
-
-
 def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as workplace:
@@ -279,7 +203,7 @@ def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
             (fresh / name).write_bytes(content)
         try:
             # The author of a bundle trusts the classes named in it.
-            load_bundle(fresh, _targets(json.loads(contents[INFERENCE])))
+            load_bundle(fresh, targets(json.loads(contents[INFERENCE])))
         except ModelUntrusted as error:
             raise ValueError(str(error)) from error
         if folder.exists():
@@ -304,8 +228,8 @@ def verify_bundle(folder: str | Path, sha256: str | None = None) -> BundleDescri
     folder = Path(folder)
     with _refusals_of(folder):
         contents = _read_verified(folder, sha256)
-        _check_config(_decode(INFERENCE, contents))
-        _read_weights_header(contents[WEIGHTS])
+        check_config(decode(INFERENCE, contents))
+        read_weights_header(contents[WEIGHTS])
         return _description(folder, contents)
 
 
@@ -331,13 +255,13 @@ def load_bundle(
     folder = Path(folder)
     with _refusals_of(folder):
         contents = _read_verified(folder, sha256)
-        config = _decode(INFERENCE, contents)
-        _check_config(config)
-        _check_targets(config, allowed_targets)
-        header = _read_weights_header(contents[WEIGHTS])
+        config = decode(INFERENCE, contents)
+        check_config(config)
+        check_targets(config, allowed_targets)
+        header = read_weights_header(contents[WEIGHTS])
         description = _description(folder, contents)
         network = _build_network(config, header)
-        _give_weights(network, contents[WEIGHTS])
+        give_weights(network, contents[WEIGHTS])
     return Bundle(network=network, **vars(description))
 
 
@@ -345,7 +269,7 @@ def load_bundle(
 def _refusals_of(folder: Path) -> Iterator[None]:
     try:
         yield
-    except _Refusal as refusal:
+    except Refusal as refusal:
         raise ModelUntrusted(
             f'The model "{folder.name}" was refused: {refusal}; '
             "install it again from a source you trust."
@@ -353,11 +277,11 @@ def _refusals_of(folder: Path) -> Iterator[None]:
 
 
 def _description(folder: Path, contents: Mapping[str, bytes]) -> BundleDescription:
-    metadata = _decode(METADATA, contents)
-    _check_metadata(metadata)
-    model_card = _decode_text(CARD, contents[CARD])
+    metadata = decode(METADATA, contents)
+    check_metadata(metadata)
+    model_card = decode_text(CARD, contents[CARD])
     if not model_card.strip():
-        raise _Refusal("its model card is empty")
+        raise Refusal("its model card is empty")
     return BundleDescription(folder, _sha256(contents[HASHES]), metadata, model_card)
 
 
@@ -375,14 +299,14 @@ def _read_verified(folder: Path, sha256: str | None) -> dict[str, bytes]:
     contents = {name: _read_file(folder, name) for name in SIZE_LIMITS}
     found = _sha256(contents[HASHES])
     if sha256 is not None and found != sha256:
-        raise _Refusal("it is not the model that was published under this name")
-    hashes = _decode(HASHES, contents)
+        raise Refusal("it is not the model that was published under this name")
+    hashes = decode(HASHES, contents)
     # Written in one way only: so not even a space can be altered.
     if set(hashes) != set(HASHED_FILES) or _encode(hashes, sort_keys=True) != contents[HASHES]:
-        raise _Refusal(f"{HASHES} was altered")
+        raise Refusal(f"{HASHES} was altered")
     for name in HASHED_FILES:
         if _sha256(contents[name]) != hashes[name]:
-            raise _Refusal(f"{name} was altered")
+            raise Refusal(f"{name} was altered")
     return contents
 
 
@@ -394,12 +318,12 @@ def _check_file_list(folder: Path) -> None:
             path = Path(place, name)
             relative = path.relative_to(folder).as_posix()
             if path.is_symlink():
-                raise _Refusal(f"{relative} is a link to another place")
+                raise Refusal(f"{relative} is a link to another place")
             if relative not in (folders if name in subfolders else SIZE_LIMITS):
-                raise _Refusal(f"{relative} does not belong in it")
+                raise Refusal(f"{relative} does not belong in it")
             missing.discard(relative)
     if missing:
-        raise _Refusal(f"{min(missing)} is missing")
+        raise Refusal(f"{min(missing)} is missing")
 
 
 def _read_file(folder: Path, name: str) -> bytes:
@@ -411,212 +335,19 @@ def _read_file(folder: Path, name: str) -> bytes:
         with open(os.open(folder / name, flags), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise _Refusal(f"{name} is not a file")
+                raise Refusal(f"{name} is not a file")
             if status.st_size > SIZE_LIMITS[name]:
-                raise _Refusal(f"{name} is too large")
+                raise Refusal(f"{name} is too large")
             return file.read(SIZE_LIMITS[name])
     except OSError as error:
-        raise _Refusal(f"{name} cannot be read ({error.strerror})") from error
+        raise Refusal(f"{name} cannot be read ({error.strerror})") from error
 
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-# -------------------------------------------------------------------------------- JSON that is data
-
-
-def _decode(name: str, contents: Mapping[str, bytes]) -> dict[str, Any]:
-    value = _decode_json(name, contents[name])
-    if not isinstance(value, dict):
-        raise _Refusal(f"{name} is not a JSON object")
-    return value
-
-
-def _decode_json(name: str, content: bytes) -> Any:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        # Two readers could take different ones of two equal keys.
-        if len({key for key, _ in pairs}) != len(pairs):
-            raise ValueError("repeated key")
-        return dict(pairs)
-
-    def no_constant(text: str) -> None:
-        raise ValueError(f"{text} is not JSON")
-
-    text = _decode_text(name, content)
-    try:
-        return json.loads(text, object_pairs_hook=unique, parse_constant=no_constant)
-    except (ValueError, RecursionError) as error:
-        raise _Refusal(f"{name} is not proper JSON") from error
-
-
-def _decode_text(name: str, content: bytes) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _Refusal(f"{name} is not text") from error
-
-
-def _check_config(config: dict[str, Any]) -> None:
-    """Only plain values, class names and references inside the file may reach MONAI's parser."""
-    unknown = set(config) - CONFIG_KEYS
-    if unknown:
-        raise _Refusal(f"{INFERENCE} holds an unknown entry {_quote(min(unknown))}")
-    network = config.get("network_def")
-    if not isinstance(network, dict) or "_target_" not in network:
-        raise _Refusal(f"{INFERENCE} does not name a network")
-    for key, value in _walk(config):
-        _check_key(key, value)
-        if isinstance(value, str) and key not in ("_target_", "_desc_"):
-            _check_string(value, config)
-        elif isinstance(value, int | float):
-            _check_number(value)
-
-
-def _walk(value: Any, key: str | None = None, depth: int = 0) -> Iterator[tuple[str | None, Any]]:
-    """Every value of a JSON tree with its key (None in a list)."""
-    if depth > DEEPEST_NESTING:
-        raise _Refusal("its description is nested too deeply")
-    yield key, value
-    if isinstance(value, dict):
-        for child_key, child in value.items():
-            yield from _walk(child, child_key, depth + 1)
-    elif isinstance(value, list):
-        for child in value:
-            yield from _walk(child, None, depth + 1)
-
-
-def _check_key(key: str | None, value: Any) -> None:
-    if key is None:
-        return
-    if key == "_target_":
-        if not isinstance(value, str) or not TARGET_PATTERN.fullmatch(value):
-            raise _Refusal(f"{INFERENCE} names a class in a way that is not allowed")
-    elif key == "_desc_":
-        if not isinstance(value, str) or set(value) & set("$@%#") or "::" in value:
-            raise _Refusal(f"{INFERENCE} holds a description that is not plain text")
-    elif not KEY_PATTERN.fullmatch(key):
-        # `_mode_`, `_requires_`, `_disabled_`, `_debug_` steer MONAI's parser and are not needed.
-        raise _Refusal(f"{INFERENCE} holds the instruction {_quote(key)}, which is not allowed")
-
-
-def _check_string(text: str, config: dict[str, Any]) -> None:
-    if REFERENCE_PATTERN.fullmatch(text):
-        if not _refers_inside(text, config):
-            raise _Refusal(f"{INFERENCE} refers to {_quote(text)}, which it does not contain")
-    elif set(text) & set("$@%#") or "::" in text:
-        raise _Refusal(f"{INFERENCE} holds the expression {_quote(text)}, which is not allowed")
-
-
-def _refers_inside(reference: str, config: Any) -> bool:
-    for key in reference[1:].split("::"):
-        if isinstance(config, list) and key.isdigit() and int(key) < len(config):
-            config = config[int(key)]
-        elif isinstance(config, dict) and key in config:
-            config = config[key]
-        else:
-            return False
-    return True
-
-
-def _check_number(number: int | float) -> None:
-    if abs(number) > LARGEST_ARGUMENT:
-        raise _Refusal(f"{INFERENCE} holds a number that no network needs")
-
-
-def _targets(config: dict[str, Any]) -> set[str]:
-    return {str(value) for key, value in _walk(config) if key == "_target_"}
-
-
-def _check_targets(config: dict[str, Any], allowed_targets: Collection[str]) -> None:
-    foreign = _targets(config) - set(allowed_targets)
-    if foreign:
-        raise _Refusal(f"it wants to run {_quote(min(foreign))}, which is not an allowed network")
-
-
-def _quote(text: str) -> str:
-    """What a file says, short and on one line, for a sentence."""
-    return json.dumps(text if len(text) <= 60 else f"{text[:59]}…", ensure_ascii=False)
-
-
-def _check_metadata(metadata: dict[str, Any]) -> None:
-    _check_fields(metadata, MONAI_FIELDS | OUR_FIELDS, "")
-    for _, value in _walk(metadata):
-        # MONAI reads this file into the same parser as the configuration.
-        if isinstance(value, str) and value.startswith(("$", "@", "%")):
-            raise _Refusal(f"{METADATA} holds the expression {_quote(value)}, which is not allowed")
-    for direction in ("inputs", "outputs"):
-        tensors = metadata["network_data_format"].get(direction)
-        if not isinstance(tensors, dict) or not tensors:
-            raise _Refusal(f"{METADATA} does not describe the network's {direction}")
-        for name, tensor in tensors.items():
-            if not isinstance(tensor, dict):
-                raise _Refusal(f"{METADATA} does not describe the network's {direction}")
-            _check_fields(tensor, TENSOR_FIELDS, f"{name}.")
-    if not all(isinstance(name, str) for name in metadata["labels"].values()):
-        raise _Refusal(f"{METADATA} holds a label without a name")
-    if not all(_is_length(length) for length in metadata["spacing"] or ()):
-        raise _Refusal(f"{METADATA} holds a spacing that is not a length in mm")
-
-
-def _check_fields(values: dict[str, Any], fields: Mapping[str, Any], prefix: str) -> None:
-    missing = sorted(name for name in fields if name not in values)
-    if missing:
-        raise _Refusal(f"{METADATA} lacks {', '.join(prefix + name for name in missing)}")
-    for name, kind in fields.items():
-        value = values[name]
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise _Refusal(f"{METADATA} holds {prefix}{name} in the wrong form")
-
-
-def _is_length(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-
-
-# ------------------------------------------------------------------------------------------ weights
-
-
-def _read_weights_header(content: bytes) -> dict[str, dict[str, Any]]:
-    """Name -> ``dtype``, ``shape`` and ``data_offsets`` of each tensor.
-
-    Format: length of the header (8 bytes, little endian), header (JSON), the tensors' bytes one
-    after another without gaps. Source: https://huggingface.co/docs/safetensors
-    """
-    length = struct.unpack("<Q", content[:8])[0] if len(content) >= 8 else 0
-    if not 2 <= length <= min(WEIGHTS_HEADER_LIMIT, len(content) - 8):
-        if content.startswith((b"\x80", b"PK\x03\x04")):
-            raise _Refusal(f"{WEIGHTS} is a pickle, which could run a program")
-        raise _Refusal(f"{WEIGHTS} is not a safetensors file")
-    header = _decode_json(WEIGHTS, content[8 : 8 + length])
-    if not isinstance(header, dict) or not all(isinstance(v, dict) for v in header.values()):
-        raise _Refusal(f"{WEIGHTS} is not a safetensors file")
-    header.pop("__metadata__", None)
-    for name, tensor in header.items():
-        _check_tensor(name, tensor)
-    end = 0
-    for begin, stop in sorted(tensor["data_offsets"] for tensor in header.values()):
-        if begin != end:
-            raise _Refusal(f"{WEIGHTS} is damaged")
-        end = stop
-    if not header or end != len(content) - 8 - length:
-        raise _Refusal(f"{WEIGHTS} is damaged")
-    return header
-
-
-def _check_tensor(name: str, tensor: dict[str, Any]) -> None:
-    if not TENSOR_NAME_PATTERN.fullmatch(name) or set(tensor) != {"dtype", "shape", "data_offsets"}:
-        raise _Refusal(f"{WEIGHTS} is damaged")
-    dtype, shape, offsets = tensor["dtype"], tensor["shape"], tensor["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in TENSOR_TYPES:
-        raise _Refusal(f"{WEIGHTS} holds numbers of type {_quote(str(dtype))}")
-    if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
-        raise _Refusal(f"{WEIGHTS} is damaged")
-    if math.prod(shape) * TENSOR_TYPES[dtype] != offsets[1] - offsets[0]:
-        raise _Refusal(f"{WEIGHTS} is damaged")
-
-
-def _are_counts(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+# ------------------------------------------------------------------------------------------ network
 
 
 def _build_network(
@@ -630,10 +361,10 @@ def _build_network(
             with torch.device("meta"):
                 network = _instantiate(config)
         except Exception as error:  # whatever a class raises on arguments it does not know
-            raise _Refusal("its network cannot be built from its description") from error
+            raise Refusal("its network cannot be built from its description") from error
         if not isinstance(network, torch.nn.Module):
-            raise _Refusal("what it describes is not a network")
-        _check_fit(network, header)
+            raise Refusal("what it describes is not a network")
+        check_fit(network, header)
         return _instantiate(config).float().eval()
 
 
@@ -643,39 +374,3 @@ def _instantiate(config: dict[str, Any]) -> Any:
     # The parser writes into what it is given; `globals=False` spares imports for expressions.
     parser = ConfigParser(deepcopy(config), globals=False)
     return parser.get_parsed_content("network_def", instantiate=True)
-
-
-def _check_fit(network: torch.nn.Module, header: Mapping[str, Mapping[str, Any]]) -> None:
-    expected = network.state_dict()
-    scales = {name + SCALE for name, tensor in header.items() if tensor["dtype"] == "I8"}
-    differing = sorted((set(expected) | scales) ^ set(header))
-    if differing:
-        kind = "hold an unknown" if differing[0] in header else "lack"
-        raise _Refusal(f"its weights {kind} {_quote(differing[0])}")
-    for name, tensor in expected.items():
-        if list(tensor.shape) != header[name]["shape"]:
-            raise _Refusal(f"its weights have the wrong shape at {_quote(name)}")
-        types = {"F16", "F32"} if tensor.ndim < 2 else {"F16", "F32", "I8"}
-        if header[name]["dtype"] not in (types if tensor.is_floating_point() else {"I64"}):
-            raise _Refusal(f"its weights have the wrong type at {_quote(name)}")
-        scale = header.get(name + SCALE)
-        if scale and (scale["dtype"], scale["shape"]) != ("F32", list(tensor.shape[:1])):
-            raise _Refusal(f"its weights have the wrong scale at {_quote(name)}")
-
-
-def _give_weights(network: torch.nn.Module, content: bytes) -> None:
-    import safetensors
-    import safetensors.torch
-    import torch
-
-    try:
-        weights = safetensors.torch.load(content)
-    except safetensors.SafetensorError as error:
-        raise _Refusal(f"{WEIGHTS} is damaged") from error
-    for name, tensor in weights.items():
-        if not torch.isfinite(tensor).all():
-            raise _Refusal(f"its weights hold a number that is not finite at {_quote(name)}")
-    for name in [name for name, tensor in weights.items() if tensor.dtype == torch.int8]:
-        weights[name] = weights[name] * _beside(weights.pop(name + SCALE), weights[name])
-    # Strict, and converts float16 to the network's float32.
-    network.load_state_dict(weights, strict=True)

@@ -37,15 +37,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .bundles import (
-    CARD,
-    HASHES,
-    MEBIBYTE,
-    METADATA,
-    SIZE_LIMITS,
-    BundleDescription,
-    verify_bundle,
-)
+from .bundle_data import CARD, HASHES, METADATA
+from .bundles import MEBIBYTE, SIZE_LIMITS, BundleDescription, verify_bundle
 from .downloads import ProgressCallback, download
 from .errors import (
     BadInput,

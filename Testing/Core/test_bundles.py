@@ -21,7 +21,8 @@ from monai.bundle import ConfigParser, verify_net_in_out
 from monai.bundle.properties import MetaProperties
 from monai.networks.nets import UNet
 
-from ReadingRoomLib import bundles
+from ReadingRoomLib import bundle_data, bundle_weights, bundles
+from ReadingRoomLib.bundle_weights import SCALE, encode_weights, read_weights_header
 from ReadingRoomLib.bundles import load_bundle, verify_bundle, write_bundle
 from ReadingRoomLib.errors import ModelMissing, ModelUntrusted, OutputFailed
 
@@ -96,12 +97,12 @@ def seal(folder: Path) -> None:
     names = [name for name in bundles.HASHED_FILES if (folder / name).exists()]
     hashes = {n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in names}
     text = json.dumps(hashes, indent=2, sort_keys=True) + "\n"
-    (folder / bundles.HASHES).write_bytes(text.encode())
+    (folder / bundle_data.HASHES).write_bytes(text.encode())
 
 
 def seal_config(folder: Path, config: object) -> None:
     text = config if isinstance(config, str) else json.dumps(config)
-    (folder / bundles.INFERENCE).write_text(text, encoding="utf-8")
+    (folder / bundle_data.INFERENCE).write_text(text, encoding="utf-8")
     seal(folder)
 
 
@@ -135,7 +136,7 @@ def test_half_precision_halves_the_file_and_computes_in_single(original, network
         tmp_path / "half", NETWORK, network.state_dict(), METADATA, CARD, dtype=torch.float16
     )
     bundle = load_bundle(tmp_path / "half", {TARGET})
-    sizes = [(f / bundles.WEIGHTS).stat().st_size for f in (tmp_path / "half", original)]
+    sizes = [(f / bundle_data.WEIGHTS).stat().st_size for f in (tmp_path / "half", original)]
     assert sizes[0] < 0.75 * sizes[1]
     for name, tensor in bundle.network.state_dict().items():
         expected = network.state_dict()[name]
@@ -146,7 +147,7 @@ def test_half_precision_halves_the_file_and_computes_in_single(original, network
 def test_int8_is_a_quarter_of_the_file_and_near_the_weights(original, network, tmp_path):
     write_bundle(tmp_path / "int8", NETWORK, network.state_dict(), METADATA, CARD, dtype=torch.int8)
     bundle = load_bundle(tmp_path / "int8", {TARGET})
-    header = bundles._read_weights_header((tmp_path / "int8" / bundles.WEIGHTS).read_bytes())
+    header = read_weights_header((tmp_path / "int8" / bundle_data.WEIGHTS).read_bytes())
     expected = network.state_dict()
     for name, tensor in bundle.network.state_dict().items():
         assert tensor.dtype == expected[name].dtype
@@ -200,15 +201,15 @@ def test_a_bundle_does_not_disturb_the_callers_random_numbers(original):
 
 def test_monai_reads_the_bundle_too(original):
     files = {
-        "meta_file": str(original / bundles.METADATA),
-        "config_file": str(original / bundles.INFERENCE),
+        "meta_file": str(original / bundle_data.METADATA),
+        "config_file": str(original / bundle_data.INFERENCE),
     }
     verify_net_in_out("network_def", **files, device="cpu", n=8)
 
 
 def test_metadata_holds_what_monai_requires(original):
     parser = ConfigParser()
-    parser.read_meta(str(original / bundles.METADATA))
+    parser.read_meta(str(original / bundle_data.METADATA))
     required = [p["id"] for p in MetaProperties.values() if p["required"]]
     assert required and all(name in parser for name in required)
 
@@ -339,16 +340,16 @@ def test_a_link_instead_of_a_folder(folder, tmp_path):
 
 
 def test_a_link_put_there_after_the_list_was_checked(folder, tmp_path, monkeypatch):
-    (folder / bundles.CARD).rename(tmp_path / "elsewhere")
-    (folder / bundles.CARD).symlink_to(tmp_path / "elsewhere")
+    (folder / bundle_data.CARD).rename(tmp_path / "elsewhere")
+    (folder / bundle_data.CARD).symlink_to(tmp_path / "elsewhere")
     monkeypatch.setattr(bundles, "_check_file_list", lambda _: None)
     assert_refused(folder, "cannot be read")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_instead_of_a_file_does_not_block(folder):
-    (folder / bundles.CARD).unlink()
-    os.mkfifo(folder / bundles.CARD)
+    (folder / bundle_data.CARD).unlink()
+    os.mkfifo(folder / bundle_data.CARD)
     assert_refused(folder, "is not a file")
 
 
@@ -361,7 +362,7 @@ def test_a_file_that_is_too_large(folder, name, monkeypatch):
 
 def test_a_sealed_bundle_passes_but_not_under_another_ones_name(folder, original):
     published = verify_bundle(original).sha256
-    (folder / bundles.CARD).write_text("# Another card\n")
+    (folder / bundle_data.CARD).write_text("# Another card\n")
     seal(folder)
     assert load_bundle(folder, {TARGET}).sha256 != published
     assert_refused(folder, "not the model that was published", published)
@@ -372,9 +373,9 @@ def test_a_sealed_bundle_passes_but_not_under_another_ones_name(folder, original
     "hashes", [{}, {"configs/metadata.json": "0" * 64}, {"../../secret": "0" * 64}]
 )
 def test_other_names_in_the_hashes(folder, hashes):
-    listed = json.loads((folder / bundles.HASHES).read_text()) if len(hashes) else {}
+    listed = json.loads((folder / bundle_data.HASHES).read_text()) if len(hashes) else {}
     text = json.dumps({**listed, **hashes}, indent=2, sort_keys=True) + "\n"
-    (folder / bundles.HASHES).write_text(text)
+    (folder / bundle_data.HASHES).write_text(text)
     assert_refused(folder, "altered")
 
 
@@ -506,7 +507,7 @@ def test_a_number_that_serves_only_to_exhaust_memory(folder, number):
 
 def test_arguments_nested_too_deeply(folder):
     nested: object = 1
-    for _ in range(bundles.DEEPEST_NESTING):
+    for _ in range(bundle_data.DEEPEST_NESTING):
         nested = [nested]
     seal_config(folder, with_network(act=nested))
     assert_refused(folder, "nested too deeply")
@@ -530,20 +531,20 @@ def test_configuration_that_is_not_proper_json(folder, text):
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
 def test_numbers_that_json_does_not_know(folder, constant):
-    text = (folder / bundles.METADATA).read_text(encoding="utf-8")
-    (folder / bundles.METADATA).write_text(text.replace("0.5", constant), encoding="utf-8")
+    text = (folder / bundle_data.METADATA).read_text(encoding="utf-8")
+    (folder / bundle_data.METADATA).write_text(text.replace("0.5", constant), encoding="utf-8")
     seal(folder)
     assert_refused(folder, "not proper JSON")
 
 
 def test_a_key_that_is_there_twice(folder):
-    text = (folder / bundles.INFERENCE).read_text(encoding="utf-8")
+    text = (folder / bundle_data.INFERENCE).read_text(encoding="utf-8")
     seal_config(folder, text.replace('"norm"', '"out_channels": 3, "norm"'))
     assert_refused(folder, "not proper JSON")
 
 
 def test_text_that_is_not_utf8(folder):
-    for name in (bundles.CARD, bundles.METADATA):
+    for name in (bundle_data.CARD, bundle_data.METADATA):
         original = (folder / name).read_bytes()
         (folder / name).write_bytes(b"\xff\xfe")
         seal(folder)
@@ -592,18 +593,18 @@ def metadata_change(path: str, value: object) -> dict:
     ],
 )
 def test_metadata_that_says_too_little_or_too_much(folder, path, value):
-    complete = json.loads((folder / bundles.METADATA).read_text(encoding="utf-8"))
+    complete = json.loads((folder / bundle_data.METADATA).read_text(encoding="utf-8"))
     metadata = {**complete, **metadata_change(path, value)}
-    (folder / bundles.METADATA).write_text(json.dumps(metadata))
+    (folder / bundle_data.METADATA).write_text(json.dumps(metadata))
     seal(folder)
-    assert_refused(folder, bundles.METADATA)
+    assert_refused(folder, bundle_data.METADATA)
 
 
-@pytest.mark.parametrize("name", sorted(bundles.MONAI_FIELDS | bundles.OUR_FIELDS))
+@pytest.mark.parametrize("name", sorted(bundle_data.MONAI_FIELDS | bundle_data.OUR_FIELDS))
 def test_metadata_lacks_a_field(folder, name):
-    metadata = json.loads((folder / bundles.METADATA).read_text(encoding="utf-8"))
+    metadata = json.loads((folder / bundle_data.METADATA).read_text(encoding="utf-8"))
     del metadata[name]
-    (folder / bundles.METADATA).write_text(json.dumps(metadata))
+    (folder / bundle_data.METADATA).write_text(json.dumps(metadata))
     seal(folder)
     assert_refused(folder, f"lacks {name}")
 
@@ -624,7 +625,7 @@ def pickles() -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", sorted(pickles()))
 def test_a_pickle_renamed_to_safetensors(folder, kind, monkeypatch):
     monkeypatch.chdir(folder.parent)
-    (folder / bundles.WEIGHTS).write_bytes(pickles()[kind])
+    (folder / bundle_data.WEIGHTS).write_bytes(pickles()[kind])
     seal(folder)
     assert_refused(folder)
     assert not Path("it_ran").exists()
@@ -632,7 +633,7 @@ def test_a_pickle_renamed_to_safetensors(folder, kind, monkeypatch):
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_torch_file_renamed_to_safetensors(folder, zipped):
-    weights = folder / bundles.WEIGHTS
+    weights = folder / bundle_data.WEIGHTS
     torch.save({"x": torch.zeros(2)}, weights, _use_new_zipfile_serialization=zipped)
     seal(folder)
     assert_refused(folder, "is a pickle, which could run a program")
@@ -643,7 +644,7 @@ def seal_weights(
 ) -> None:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     size = struct.pack("<Q", len(text) if length is None else length)
-    (folder / bundles.WEIGHTS).write_bytes(size + text + data)
+    (folder / bundle_data.WEIGHTS).write_bytes(size + text + data)
     seal(folder)
 
 
@@ -663,14 +664,14 @@ def test_any_length_of_the_header_is_read(network, tmp_path):
     for extra in range(256):
         name = "x" * (extra + 1)
         state = {**network.state_dict(), name: torch.zeros(1)}
-        content = bundles._encode_weights(state, None)
-        assert name in bundles._read_weights_header(content)
+        content = encode_weights(state, None)
+        assert name in read_weights_header(content)
         lengths.add(content[0])
     assert 0x80 in lengths
 
 
 def test_a_header_larger_than_any_network_needs(folder, monkeypatch):
-    monkeypatch.setattr(bundles, "WEIGHTS_HEADER_LIMIT", 100)
+    monkeypatch.setattr(bundle_weights, "WEIGHTS_HEADER_LIMIT", 100)
     assert_refused(folder, "not a safetensors file")
 
 
@@ -704,14 +705,14 @@ def test_a_header_larger_than_any_network_needs(folder, monkeypatch):
 )
 def test_a_header_that_does_not_describe_the_file(folder, header):
     seal_weights(folder, header, bytes(8))
-    assert_refused(folder, bundles.WEIGHTS)
+    assert_refused(folder, bundle_data.WEIGHTS)
     with pytest.raises(ModelUntrusted):
         verify_bundle(folder)
 
 
 @pytest.mark.parametrize("name", ["", "short", "F16"])
 def test_a_truncated_weights_file(folder, name):
-    (folder / bundles.WEIGHTS).write_bytes(name.encode())
+    (folder / bundle_data.WEIGHTS).write_bytes(name.encode())
     seal(folder)
     assert_refused(folder, "not a safetensors file")
 
@@ -719,7 +720,7 @@ def test_a_truncated_weights_file(folder, name):
 def reseal_with(folder: Path, weights: dict[str, torch.Tensor]) -> None:
     import safetensors.torch
 
-    safetensors.torch.save_file(weights, folder / bundles.WEIGHTS)
+    safetensors.torch.save_file(weights, folder / bundle_data.WEIGHTS)
     seal(folder)
 
 
@@ -729,7 +730,7 @@ def weights(network) -> dict[str, torch.Tensor]:
 
 
 def test_remarks_in_the_header_that_the_library_does_not_take(folder):
-    content = (folder / bundles.WEIGHTS).read_bytes()
+    content = (folder / bundle_data.WEIGHTS).read_bytes()
     start = 8 + struct.unpack("<Q", content[:8])[0]
     header = {**json.loads(content[8:start]), "__metadata__": {"format": 1}}
     seal_weights(folder, header, content[start:])
@@ -766,7 +767,7 @@ def test_int8_weights_need_their_scale_and_nothing_else(folder, weights):
     vector = next(name for name, tensor in weights.items() if tensor.ndim == 1)
     whole = weights[name].sign().to(torch.int8)
     scale = torch.ones(len(whole))
-    key = name + bundles.SCALE
+    key = name + SCALE
     reseal_with(folder, {**weights, name: whole, key: scale})
     loaded = load_bundle(folder, {TARGET}).network.state_dict()
     assert torch.equal(loaded[name], whole.float())
@@ -777,7 +778,7 @@ def test_int8_weights_need_their_scale_and_nothing_else(folder, weights):
         ({name: whole, key: scale.half()}, "wrong scale"),
         ({name: whole, key: scale * torch.nan}, "not finite"),
         ({vector: torch.ones_like(weights[vector], dtype=torch.int8),
-          vector + bundles.SCALE: torch.ones(len(weights[vector]))}, "wrong type"),
+          vector + SCALE: torch.ones(len(weights[vector]))}, "wrong type"),
     ]:
         reseal_with(folder, {**weights, **change})
         assert_refused(folder, reason)

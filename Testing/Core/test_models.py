@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from ReadingRoomLib import bundles, models
+from ReadingRoomLib import bundle_data, bundles, models
 from ReadingRoomLib.bundles import verify_bundle
 from ReadingRoomLib.errors import (
     BadInput,
@@ -48,7 +48,7 @@ IMAGE = {
     "value_range": [-150, 350],
 }
 METADATA = {
-    **{name: "text" for name, kind in bundles.MONAI_FIELDS.items() if kind is str},
+    **{name: "text" for name, kind in bundle_data.MONAI_FIELDS.items() if kind is str},
     "required_packages_version": {},
     "network_data_format": {"inputs": {"image": IMAGE}, "outputs": {"pred": IMAGE}},
     "name": "test",
@@ -66,13 +66,13 @@ def make_bundle(folder: Path, weight: float = 1.0) -> str:
     tensor = {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
     header = json.dumps(tensor).encode()
     contents = {
-        bundles.METADATA: json.dumps(METADATA).encode(),
-        bundles.INFERENCE: b'{"network_def": {"_target_": "some.Network"}}',
-        bundles.WEIGHTS: struct.pack("<Q", len(header)) + header + struct.pack("<f", weight),
-        bundles.CARD: b"# Card\n",
+        bundle_data.METADATA: json.dumps(METADATA).encode(),
+        bundle_data.INFERENCE: b'{"network_def": {"_target_": "some.Network"}}',
+        bundle_data.WEIGHTS: struct.pack("<Q", len(header)) + header + struct.pack("<f", weight),
+        bundle_data.CARD: b"# Card\n",
     }
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    contents[bundles.HASHES] = (json.dumps(hashes, indent=2, sort_keys=True) + "\n").encode()
+    contents[bundle_data.HASHES] = (json.dumps(hashes, indent=2, sort_keys=True) + "\n").encode()
     for name, content in contents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -277,7 +277,7 @@ def test_a_model_is_downloaded_once(online, served, cache):
 
 def test_an_altered_downloaded_model_is_refused(online):
     folder = find_model("large", online)
-    (folder / bundles.CARD).write_text("# Another card\n")
+    (folder / bundle_data.CARD).write_text("# Another card\n")
     with pytest.raises(ModelUntrusted, match="was altered"):
         find_model("large", online)
     delete_model("large", online)
@@ -393,7 +393,7 @@ def test_a_damaged_bundle_is_not_exported(archive, tmp_path):
 
 def test_a_damaged_imported_model_is_listed_and_can_be_deleted(registry, archive):
     folder = import_model(archive, registry, name="mine").folder
-    (folder / bundles.METADATA).write_text("[")
+    (folder / bundle_data.METADATA).write_text("[")
     assert [model.name for model in available_models(registry)] == ["starter", "mine"]
     with pytest.raises(ModelUntrusted):
         find_model("mine", registry)
@@ -437,7 +437,7 @@ def test_a_bundle_in_a_folder_as_people_zip_it(registry, archive):
     def on_a_mac(name, content):
         yield f"model/{name}", content
         yield f"__MACOSX/model/._{name}", b"by-catch"
-        if name == bundles.CARD:
+        if name == bundle_data.CARD:
             yield "model/docs/", b""
 
     assert import_model(rebuild(archive, on_a_mac), registry).installed
@@ -463,7 +463,7 @@ def test_a_bundle_in_a_folder_as_people_zip_it(registry, archive):
 def test_a_member_that_leaves_the_folder_or_does_not_belong(registry, archive, name):
     def change(member, content):
         yield member, content
-        if member == bundles.CARD:
+        if member == bundle_data.CARD:
             yield name, b"evil"
 
     # zipfile cuts a name at a NUL, and then warns that it writes the same name twice.
@@ -482,7 +482,7 @@ def test_a_top_folder_that_is_none(registry, archive, top):
 def test_a_link_or_a_device(registry, archive, kind):
     def change(name, content):
         member = zipfile.ZipInfo(name)
-        if name == bundles.CARD:
+        if name == bundle_data.CARD:
             member.external_attr = (kind | 0o777) << 16
             content = b"/etc/passwd"
         yield member, content
@@ -492,21 +492,21 @@ def test_a_link_or_a_device(registry, archive, kind):
 
 def test_a_bomb_that_compresses_well(registry, archive):
     def change(name, content):
-        yield name, bytes(60 * bundles.MEBIBYTE) if name == bundles.WEIGHTS else content
+        yield name, bytes(60 * bundles.MEBIBYTE) if name == bundle_data.WEIGHTS else content
 
     assert_refused(rebuild(archive, change), registry, "far more than a model needs")
 
 
 def test_a_file_larger_than_a_model_needs(registry, archive):
     def change(name, content):
-        yield name, bytes(bundles.MEBIBYTE + 1) if name == bundles.CARD else content
+        yield name, bytes(bundles.MEBIBYTE + 1) if name == bundle_data.CARD else content
 
     assert_refused(rebuild(archive, change), registry, "far more than a model needs")
 
 
 def test_a_size_that_is_a_lie(registry, archive):
     def change(name, content):
-        yield name, bytes(100_000) if name == bundles.CARD else content
+        yield name, bytes(100_000) if name == bundle_data.CARD else content
 
     rebuilt = rebuild(archive, change)
     content = rebuilt.read_bytes()
@@ -533,7 +533,7 @@ def test_an_empty_archive(registry, tmp_path):
 def test_a_file_twice(registry, archive):
     def change(name, content):
         yield name, content
-        if name == bundles.CARD:
+        if name == bundle_data.CARD:
             yield name, b"# Another card\n"
 
     with pytest.warns(UserWarning, match="Duplicate name"):
@@ -561,7 +561,7 @@ def test_a_password(registry, archive):
 
 def test_an_altered_bundle_in_an_archive(registry, archive):
     def change(name, content):
-        yield name, content.replace(b"Card", b"card") if name == bundles.CARD else content
+        yield name, content.replace(b"Card", b"card") if name == bundle_data.CARD else content
 
     assert_refused(rebuild(archive, change), registry, "docs/README.md was altered")
 

@@ -25,7 +25,7 @@ import torch
 from MuscleSegLib.networks import BayesianUNet, ContextUNet
 from MuscleSegLib.recipes import MODERN, SEED
 from MuscleSegLib.segmentation import load_model, run
-from ReadingRoomLib.bundles import WEIGHTS
+from ReadingRoomLib.bundle_data import WEIGHTS
 from ReadingRoomLib.commands import run_job
 from ReadingRoomLib.errors import BadInput, ModelMissing, ModelUntrusted
 from ReadingRoomLib.geometry import same_geometry
