@@ -12,7 +12,7 @@ import copy
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -37,8 +37,8 @@ TENSORBOARD = "tensorboard"
 class TrainingSettings:
     """How to train. A step is one optimiser update on one batch.
 
-    The learning rate is held until the last ``decay_share`` of the steps, so that a training can be
-    made longer without having to begin again.
+    The learning rate is held until the last ``decay_share`` of the steps. Until then another number
+    of steps gives the same weights, so a training may be resumed as a longer or shorter one.
     """
 
     steps: int
@@ -53,6 +53,11 @@ class TrainingSettings:
     workers: int = 1
     bfloat16: bool = True
     seed: int = 0
+
+    @property
+    def held_until(self) -> float:
+        """Step from which the learning rate goes down."""
+        return max(self.warmup_steps, self.steps * (1 - self.decay_share))
 
 
 @dataclass(frozen=True)
@@ -121,12 +126,12 @@ class WeightAverage:
 
 def rate_factor(settings: TrainingSettings) -> Callable[[int], float]:
     """Factor of the learning rate at a step: linear warm-up, held, then half a cosine to 1 %."""
-    decay = max(settings.warmup_steps, settings.steps * (1 - settings.decay_share))
+    held = settings.held_until
 
     def factor(step: int) -> float:
         if step < settings.warmup_steps:
             return (step + 1) / settings.warmup_steps
-        done = max(0.0, step - decay) / max(1.0, settings.steps - decay)
+        done = max(0.0, step - held) / max(1.0, settings.steps - held)
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
     return factor
@@ -164,7 +169,7 @@ def train(
         ValueError: the folder holds a run with other settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _check_same_settings(folder / "settings.json", settings)
+    _check_same_settings(folder, settings)
     set_determinism(settings.seed)
     network.to(device)
     optimizer = torch.optim.AdamW(
@@ -301,11 +306,22 @@ def concatenate(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]
     return {name: torch.cat([item[name] for item in items]) for name in items[0]}
 
 
-def _check_same_settings(path: Path, settings: TrainingSettings) -> None:
-    text = json.dumps(asdict(settings), indent=1)
-    if path.exists() and path.read_text("utf-8") != text:
-        raise ValueError(f"{path.parent} holds a training with other settings; use a new folder.")
-    path.write_text(text, "utf-8")
+def _check_same_settings(folder: Path, settings: TrainingSettings) -> None:
+    """Refuse to go on with other settings; other steps are no others while they change nothing."""
+    path = folder / "settings.json"
+    if path.exists():
+        before = TrainingSettings(**json.loads(path.read_text("utf-8")))
+        done = _steps_done(folder)
+        held = done <= min(before.held_until, settings.held_until)
+        if replace(before, steps=settings.steps) != settings or (before != settings and not held):
+            raise ValueError(f"{folder} holds a training with other settings; use a new folder.")
+    path.write_text(json.dumps(asdict(settings), indent=1), "utf-8")
+
+
+def _steps_done(folder: Path) -> int:
+    """Steps of the last checkpoint."""
+    path = folder / CHECKPOINT
+    return torch.load(path, weights_only=True, mmap=True)["step"] if path.exists() else 0
 
 
 def _save(path: Path, parts: dict, step: int) -> None:

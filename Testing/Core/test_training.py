@@ -187,6 +187,28 @@ def test_other_settings_are_refused_and_change_nothing(uninterrupted, change):
     assert files(uninterrupted) == before
 
 
+def test_a_training_may_become_longer_until_its_rate_goes_down(tmp_path):
+    held = replace(SETTINGS, decay_share=0.4)  # of 9 steps the first 5, of 20 the first 12
+
+    def stop_at(last):
+        def stop(step, loss):
+            if step == last:
+                raise KeyboardInterrupt
+
+        return stop
+
+    whole = tmp_path / "whole"
+    run(whole, replace(held, steps=20))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", held, on_step=stop_at(5))  # its checkpoint is of step 4
+    run(tmp_path / "parts", replace(held, steps=20))
+    assert same(checkpoint(tmp_path / "parts")["average"], checkpoint(whole)["average"])
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "late", held, on_step=stop_at(7))  # of step 6
+    with pytest.raises(ValueError, match="other settings"):
+        run(tmp_path / "late", replace(held, steps=20))
+
+
 def test_a_resumed_training_asks_for_the_data_of_its_steps_only(tmp_path):
     data = Squares()
 
