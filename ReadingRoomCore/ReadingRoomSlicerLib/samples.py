@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from ReadingRoomLib import models, sampledata
 
-from . import jobs, settings
+from . import jobs, resources, settings
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def register(category: str, title: str, *samples) -> None:
             uris=sample.source,
             fileNames=sample.fileName,
             nodeNames=sample.name,
+            thumbnailFileName=resources.resourcePath("Icons", f"{sample.name}.png"),
             checksums=f"SHA256:{sample.sha256}" if sample.sha256 else None,
             customDownloader=lambda source, sample=sample: _loadAndReport(sample),
         )

@@ -515,6 +515,7 @@ def test_samples_are_offered_with_their_checksum(slicer_scene):
     assert set(sources) == {"CTPelvisExample", "CTPelvisSimulated"}
     assert sources["CTPelvisExample"].checksums == [f"SHA256:{sampledata.EXAMPLE_CT.sha256}"]
     assert all(source.customDownloader for source in sources.values())
+    assert all(Path(source.thumbnailFileName).is_file() for source in sources.values())
 
 
 def test_sample_button_loads_the_cached_example(widget, tmp_path, monkeypatch):
