@@ -32,14 +32,15 @@ class SynthesisSettings:
     ``structure_share`` of the slabs are centred on a slice of a structure drawn at random, so that
     small structures are seen as often as large ones; the others lie anywhere. Planes of fat between
     touching muscles belong to no muscle: they are ignored by the loss. A rim of fat around muscles
-    and bones lies towards what is invented beside them in ``fat_rim_probability`` of the images.
+    and bones lies towards what is invented beside them in ``fat_rim_probability`` of the images; up
+    to ``most_vessels`` vessels, nerves or nodes run beside the muscles.
     """
 
     shape: tuple[int, int, int] = (8, 144, 192)
     spacing: tuple[float, float, float] = (3.0, 2.0, 2.0)
     rotation: tuple[float, float, float] = (15.0, 15.0, 15.0)
     scale: tuple[float, float] = (0.8, 1.25)
-    displacement: float = 9.0
+    displacement: float = 12.0
     metal_probability: float = 0.15
     contrast_probability: float = 0.5
     truncation_probability: float = 0.12
@@ -50,6 +51,7 @@ class SynthesisSettings:
     noise: tuple[float, float] = (3.0, 25.0)
     structure_share: float = 0.5
     fat_rim_probability: float = 0.85
+    most_vessels: int = 8
 
 
 @dataclass

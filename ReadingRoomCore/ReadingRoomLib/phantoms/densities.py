@@ -75,7 +75,8 @@ def paint(regions, tissue, anatomy, settings, random):
         elif kind == Tissue.LUNG:
             mean[code] = random.uniform(-900, -700)
         elif kind == Tissue.CARTILAGE:
-            mean[code] = random.uniform(40, 250)
+            # an arthritic joint is as dense as the bones beside it
+            mean[code] = random.uniform(200, 500) if random.chance(0.3) else random.uniform(40, 250)
     image = mean[regions.long()]
 
     texture = random.smooth(shape, (1.5, 2.2, 2.2))
@@ -97,6 +98,7 @@ def paint(regions, tissue, anatomy, settings, random):
     _fill_bladder(image, tissue, settings, random)
     if settings.fat_rim_probability and random.chance(settings.fat_rim_probability):
         _embed(image, tissue, texture, slow, fat, settings, random)
+    _add_vessels(image, tissue, fat, contrast, settings, random)
     _paint_bone(image, regions, tissue, texture, slow, random)
     _surround(image, tissue, settings, random)
     metal = None
@@ -163,6 +165,32 @@ def _embed(image, tissue, texture, slow, fat, settings, random) -> None:
     image += presence * (fat + texture * 6 - image)
 
 
+def _add_vessels(image, tissue, fat, contrast, settings, random) -> None:
+    """Vessels, nerves and nodes that run along the muscles, with or without fat between."""
+    room = (tissue == Tissue.CAVITY) | (tissue == Tissue.INTERMUSCULAR)
+    near = (_grown(tissue == Tissue.MUSCLE, 12.0 / settings.spacing[1]) > 0) & room
+    places = near.nonzero()
+    if not len(places):
+        return
+    z, y, x = (torch.arange(n, dtype=torch.float32) * step
+               for n, step in zip(image.shape, settings.spacing, strict=True))
+    for _ in range(int(random.numpy.integers(0, settings.most_vessels + 1))):
+        place = places[int(random.numpy.integers(len(places)))].tolist()
+        middle = [index * step for index, step in zip(place, settings.spacing, strict=True)]
+        lean = random.numpy.uniform(-0.6, 0.6, 2)
+        beyond = z - middle[0]
+        across = (y[None] - (middle[1] + lean[0] * beyond)[:, None]).square()
+        along = (x[None] - (middle[2] + lean[1] * beyond)[:, None]).square()
+        distance = (across[:, :, None] + along[:, None]).sqrt()
+        radius = random.uniform(2.5, 8.0)
+        if random.chance(0.5):
+            image[(distance < radius + 2.5) & room] = fat
+        density = random.uniform(25, 60)
+        if contrast and random.chance(0.7):
+            density += random.uniform(0, 250)
+        image[(distance < radius) & room] = density
+
+
 def _grown(mask: torch.Tensor, width: float) -> torch.Tensor:
     """Weight in [0, 1] of the voxels within about ``width`` voxels of ``mask`` in plane."""
     total = torch.zeros(1, 1, *mask.shape)
@@ -192,7 +220,7 @@ def _paint_bone(image, regions, tissue, texture, slow, random) -> None:
     for code in torch.unique(regions[bone]).tolist():
         width = random.uniform(0.5, 2.2)
         mask = regions == code
-        shell = torch.maximum(shell, _shell(mask, width) * random.uniform(0.55, 1.0))
+        shell = torch.maximum(shell, _shell(mask, width) * random.uniform(0.2, 1.0))
     value = inner + shell * (cortex - inner)
     image[bone] = value[bone]
 
