@@ -3,13 +3,14 @@
 
 import os
 import signal
-from pathlib import Path
 
-# Programs that tests start find the sources, also where pytest is called without `make test`.
-ROOT = Path(__file__).resolve().parents[1]
-SOURCES = [str(ROOT / name) for name in ("ReadingRoomCore", "MuscleSeg", "Testing/Host")]
-os.environ["PYTHONPATH"] = os.pathsep.join([*SOURCES, os.environ.get("PYTHONPATH", "")]).strip(
-    os.pathsep)
+
+def pytest_configure(config):
+    """Programs that tests start find the sources too, also without `make test`."""
+    sources = [str(path) for path in config.getini("pythonpath")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [*sources, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+
 
 # A test run in the background (``make test &``, nohup, a job of a scheduler) ignores Ctrl-C, and so
 # would everything it starts; the tests of cancelling send it: an interrupt must reach them.

@@ -194,7 +194,8 @@ def export(
                 for name in ("example", "held-out") if scores
                 for path in [scores / f"{name}.json"] if path.exists()}
     card = (FOLDER / "starter_card.md").read_text("utf-8").format(
-        name=plan.bundle, how_it_works=_wrapped(plan.how_it_works), scores=_scores_text(measured))
+        name=plan.bundle, how_it_works=textwrap.fill(plan.how_it_works, 100),
+        scores=_scores_text(measured))
     bundle = output or FOLDER / "Models" / plan.bundle
     sha256 = write_bundle(
         bundle, plan.definition, state["average"],
@@ -204,10 +205,6 @@ def export(
     if output is None:
         _list_bundle(plan, bundle, sha256)
     typer.echo(f"{bundle}: {sha256}")
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, 100)
 
 
 TRAINED_ON = (
