@@ -20,7 +20,7 @@ import torch
 import typer
 from torch import nn
 
-from ReadingRoomLib.bundles import SIZE_LIMITS, write_bundle
+from ReadingRoomLib.bundles import SIZE_LIMITS, load_bundle, write_bundle
 from ReadingRoomLib.montecarlo import draw_dropout_quickly
 from ReadingRoomLib.phantoms.ct_synthesis import SynthesisSettings, redraw, simulate
 from ReadingRoomLib.phantoms.region_map import RealScan, RegionMap
@@ -33,6 +33,7 @@ from .recipes import CLASSES, MODERN, SEED, Recipe, SimulatedSlabs, Source, segm
 from .structures import STRUCTURES
 
 FOLDER = Path(__file__).parent
+START = "start.json"  # in a training's folder: the bundle whose weights it began with
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make the starter models.")
 
@@ -66,6 +67,17 @@ class Plan:
         network = draw_dropout_quickly(self.network(**self.arguments))
         return network.to(memory_format=torch.channels_last)
 
+    def begin_with(self, bundle: Path, work: Path) -> nn.Module:
+        """The network with the weights of a bundle of this plan, which is noted in ``work``."""
+        start = load_bundle(bundle, [self.definition["_target_"]])
+        network = self.build()
+        network.load_state_dict(start.network.state_dict())
+        work.mkdir(parents=True, exist_ok=True)
+        (work / START).write_text(json.dumps(
+            {"name": start.metadata["name"], "sha256": start.sha256,
+             "training_steps": start.metadata["training_steps"]}, indent=1), "utf-8")
+        return network
+
     @property
     def definition(self) -> dict:
         """The bundle's ``network_def``."""
@@ -79,8 +91,10 @@ MODERN_PLAN = Plan(
     network=ContextUNet,
     arguments={"in_channels": MODERN.channels, "out_channels": CLASSES,
                "filters": [48, 96, 160, 224], "patch": 2},
-    slabs=SynthesisSettings(),
-    settings=TrainingSettings(steps=16000, batch_size=5, learning_rate=2e-3, decay_share=0.25),
+    # one labelled slice a slab: its neighbours would show the same again, so that at the same cost
+    # a batch shows ten places instead of four
+    slabs=SynthesisSettings(shape=(1 + 2 * MODERN.context, 144, 192)),
+    settings=TrainingSettings(steps=16000, batch_size=10, learning_rate=2e-3, decay_share=0.25),
     stored=torch.float16,
     how_it_works=(
         "A 2D U-Net (2.5 million weights) that sees a slice of 3 mm with two neighbours on either "
@@ -152,6 +166,8 @@ def train(
     steps: Annotated[int, typer.Option(help="Training steps; 0: as the starter model.")] = 0,
     without: Annotated[str, typer.Option(help="Pelvic case to hold out: 001, 002 or 005.")] = "",
     seed: Annotated[int, typer.Option(help="Start of the random numbers.")] = 0,
+    start: Annotated[Path | None, typer.Option(
+        help="Bundle of the same network whose weights the training begins with.")] = None,
 ) -> None:
     """Train a network on simulated CT of the reference anatomies."""
     plan = PLANS[recipe]
@@ -166,7 +182,8 @@ def train(
             print(f"{step}/{settings.steps} loss {loss:.3f} {time.monotonic() - started:.0f} s",
                   file=sys.stderr, flush=True)
 
-    fit(plan.build(), slabs, segmentation_loss, settings, work, on_step=report)
+    network = plan.begin_with(start, work) if start else plan.build()
+    fit(network, slabs, segmentation_loss, settings, work, on_step=report)
 
 
 @app.command()
@@ -188,6 +205,7 @@ def export(
     """Write the averaged weights as a bundle."""
     plan = PLANS[recipe]
     state = torch.load(work / CHECKPOINT, map_location="cpu", weights_only=True)
+    started = json.loads((work / START).read_text("utf-8")) if (work / START).exists() else None
     limits = {"uncertainty_limit": uncertainty_limit, "lowest_confidence": lowest_confidence,
               "low_confidence": low_confidence}
     measured = {path.stem: json.loads(path.read_text("utf-8"))
@@ -195,13 +213,12 @@ def export(
                 for path in [scores / f"{name}.json"] if path.exists()}
     card = (FOLDER / "starter_card.md").read_text("utf-8").format(
         name=plan.bundle, how_it_works=textwrap.fill(plan.how_it_works, 100),
+        training=textwrap.fill(_training_text(plan, state["step"], started), 100),
         scores=_scores_text(measured))
     bundle = output or FOLDER / "Models" / plan.bundle
-    sha256 = write_bundle(
-        bundle, plan.definition, state["average"],
-        _metadata(plan, state["step"], measured, limits), card,
-        dtype=plan.stored, overwrite=True,
-    )
+    metadata = _metadata(plan, state["step"], started, measured, limits)
+    sha256 = write_bundle(bundle, plan.definition, state["average"], metadata, card,
+                          dtype=plan.stored, overwrite=True)
     if output is None:
         _list_bundle(plan, bundle, sha256)
     typer.echo(f"{bundle}: {sha256}")
@@ -215,8 +232,10 @@ TRAINED_ON = (
 )
 
 
-def _metadata(plan: Plan, steps: int, scores: dict, limits: dict[str, float]) -> dict:
+def _metadata(plan: Plan, steps: int, started: dict | None, scores: dict,
+              limits: dict[str, float]) -> dict:
     recipe = plan.recipe
+    started = {"started_from": started} if started else {}
     channels = [f"slice {offset:+d}, {low:g} to {high:g} HU"
                 for low, high in recipe.windows
                 for offset in range(-recipe.context, recipe.context + 1)]
@@ -233,7 +252,8 @@ def _metadata(plan: Plan, steps: int, scores: dict, limits: dict[str, float]) ->
         "spacing": list(recipe.spacing) if recipe.spacing else None,
         "trained_on": TRAINED_ON,
         "simulated": True,
-        "training_steps": steps,
+        "training_steps": steps + started.get("started_from", {}).get("training_steps", 0),
+        **started,
         **limits,
         "eval_metrics": scores,
         "network_data_format": {
@@ -250,6 +270,14 @@ def _metadata(plan: Plan, steps: int, scores: dict, limits: dict[str, float]) ->
             }},
         },
     }
+
+
+def _training_text(plan: Plan, steps: int, started: dict | None) -> str:
+    text = f"{steps:,} training steps of {plan.settings.batch_size} slabs, AdamW, averaged weights"
+    if started:
+        text += (f"; begun with the weights of {started['name']} {started['sha256'][:12]} after "
+                 f"{started['training_steps']:,} steps")
+    return f"{text}. The recipe from nothing has {plan.settings.steps:,} steps."
 
 
 def _scores_text(measured: dict) -> str:

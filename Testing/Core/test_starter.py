@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from MuscleSegLib import starter
 from MuscleSegLib.segmentation import NETWORKS, load_model
 from ReadingRoomLib.bundles import load_bundle
+from ReadingRoomLib.errors import ModelUntrusted
 from ReadingRoomLib.phantoms.region_map import RealScan, RegionMap, Tissue
 
 MEBIBYTE = 1024**2
@@ -87,6 +88,28 @@ def test_equal_trainings_give_equal_bundles_and_seeds_differ(small, tmp_path):
     weights = [(tmp_path / f"{name}-bundle" / "models" / "model.safetensors").read_bytes()
                for name in "abc"]
     assert weights[0] == weights[1] != weights[2]
+
+
+def test_a_training_begins_with_the_weights_of_a_bundle(small, tmp_path):
+    call("train", "--data", tmp_path, "--work", tmp_path / "first", "--steps", 3)
+    call("export", "--work", tmp_path / "first", "--output", tmp_path / "before")
+    call("train", "--data", tmp_path, "--work", tmp_path / "second", "--steps", 1,
+         "--start", tmp_path / "before")
+    call("export", "--work", tmp_path / "second", "--output", tmp_path / "after")
+    before, after = (load_model(str(tmp_path / name), "modern") for name in ("before", "after"))
+    assert after.metadata["training_steps"] == 4
+    assert after.metadata["started_from"]["sha256"] == before.sha256
+    assert before.sha256[:12] in after.model_card
+    # one step of warm-up moves a weight by a hundredth of the learning rate
+    for name, weights in before.network.named_parameters():
+        assert (after.network.state_dict()[name] - weights).abs().max() < 2e-3, name
+
+
+def test_a_bundle_of_another_network_is_no_beginning(small, tmp_path):
+    call("train", "--data", tmp_path, "--work", tmp_path / "seed", "--recipe", "seed")
+    call("export", "--work", tmp_path / "seed", "--recipe", "seed", "--output", tmp_path / "b")
+    with pytest.raises(ModelUntrusted):
+        call("train", "--data", tmp_path, "--work", tmp_path / "w", "--start", tmp_path / "b")
 
 
 def test_a_bundle_of_the_module_is_listed(small, tmp_path, monkeypatch):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from .region_map import AIR_HU, METAL_HU, Tissue
 
@@ -53,7 +52,7 @@ def paint(regions, tissue, anatomy, settings, random):
     mean = torch.full((256,), muscle)
     # neighbouring muscles mostly share one density: their border shows as a fat plane or not at all
     muscle_spread = 12 * random.uniform(0, 1) ** 2
-    for code in range(256):
+    for code in torch.unique(regions).tolist():
         kind = anatomy.tissue[code]
         if kind == Tissue.AIR:
             mean[code] = AIR_HU + 24
@@ -193,13 +192,22 @@ def _add_vessels(image, tissue, fat, contrast, settings, random) -> None:
 
 def _grown(mask: torch.Tensor, width: float) -> torch.Tensor:
     """Weight in [0, 1] of the voxels within about ``width`` voxels of ``mask`` in plane."""
-    total = torch.zeros(1, 1, *mask.shape)
-    reach = mask.float()[None, None]
-    whole, rest = int(width), width - int(width)
-    for step in range(whole + 1):
-        reach = F.max_pool3d(reach, (1, 3, 3), 1, (0, 1, 1))
-        total = torch.maximum(total, reach * (1.0 if step < whole else rest))
-    return total[0, 0]
+    inner = mask
+    for _ in range(int(width)):
+        inner = _with_neighbours(inner)
+    outer = _with_neighbours(inner)
+    return inner + (width - int(width)) * (outer & ~inner)
+
+
+def _with_neighbours(mask: torch.Tensor) -> torch.Tensor:
+    """The mask and the eight neighbours in plane of its voxels."""
+    rows = mask.clone()
+    rows[:, 1:] |= mask[:, :-1]
+    rows[:, :-1] |= mask[:, 1:]
+    both = rows.clone()
+    both[:, :, 1:] |= rows[:, :, :-1]
+    both[:, :, :-1] |= rows[:, :, 1:]
+    return both
 
 
 def _shell(mask: torch.Tensor, width: float) -> torch.Tensor:

