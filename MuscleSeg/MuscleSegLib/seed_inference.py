@@ -125,8 +125,7 @@ def segment_seed(
     Arguments and result as :func:`MuscleSegLib.inference.segment_modern`.
     """
     fused = FusedBayesianUNet(network, device)
-    rows, columns = (_widen(s, size) for s, size in
-                     zip(find_body(ct, spacing), ct.shape[1:], strict=True))
+    rows, columns = body_crop(ct, spacing)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     labels = np.zeros(ct.shape, np.uint8)
     uncertainty = np.zeros(ct.shape, np.float32)
@@ -146,6 +145,17 @@ def segment_seed(
     return Prediction(labels, uncertainty, confidence.value)
 
 
+def body_crop(ct: np.ndarray, spacing: tuple[float, float, float]) -> tuple[slice, slice]:
+    """Rows and columns of a CT that the network is shown, see :func:`segment_seed`."""
+    rows, columns = (_widen(s, size) for s, size in
+                     zip(find_body(ct, spacing), ct.shape[1:], strict=True))
+    return rows, columns
+
+
 def _widen(body: slice, size: int) -> slice:
-    """A little more than the body, so that the edge of the crop lies in air."""
-    return slice(max(0, body.start - MULTIPLE), min(size, body.stop + MULTIPLE))
+    """A little more than the body, so that the edge of the crop lies in air.
+
+    It begins at a multiple of the network's halvings: the same pixels are pooled as without a crop.
+    """
+    start = max(0, body.start - MULTIPLE) // MULTIPLE * MULTIPLE
+    return slice(start, min(size, body.stop + MULTIPLE))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import accuracy
+import same_masks
 import speed
 import typer
 
@@ -24,7 +25,7 @@ def main(
     model: Annotated[str, typer.Option(help="Name or folder of the model.")] = "starter",
     samples: Annotated[int, typer.Option(help="Monte Carlo samples.")] = 10,
     only: Annotated[str, typer.Option(
-        help="example, held-out, speed or memory; by default all that can be run.")] = "",
+        help="example, held-out, seed-labels, speed or memory; by default all that can be run.")] = "",
     data: Annotated[Path | None, typer.Option(
         help="Folder of the label maps, for held-out.")] = None,
     folds: Annotated[Path | None, typer.Option(
@@ -35,6 +36,7 @@ def main(
     OUTPUT.mkdir(parents=True, exist_ok=True)
     measurements = {
         "example": lambda: accuracy.example_ct(model, samples),
+        "seed-labels": lambda: same_masks.against_published(model, samples),
         "speed": lambda: speed.against_published(samples),
         "memory": lambda: [speed.whole_scan(slices, samples) for slices in (125, 250, 500)],
     }
