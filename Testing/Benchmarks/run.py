@@ -25,7 +25,8 @@ def main(
     model: Annotated[str, typer.Option(help="Name or folder of the model.")] = "starter",
     samples: Annotated[int, typer.Option(help="Monte Carlo samples.")] = 10,
     only: Annotated[str, typer.Option(
-        help="example, held-out, seed-labels, speed or memory; by default all that can be run.")] = "",
+        help="example, held-out, seed-labels, speed or memory; by default all that can be "
+             "run.")] = "",
     data: Annotated[Path | None, typer.Option(
         help="Folder of the label maps, for held-out.")] = None,
     folds: Annotated[Path | None, typer.Option(
