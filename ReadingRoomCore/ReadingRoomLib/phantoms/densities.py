@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from .region_map import AIR_HU, METAL_HU, Tissue
 
@@ -223,6 +224,7 @@ def _paint_bone(image, regions, tissue, texture, slow, random) -> None:
     marrow = torch.from_numpy(random.numpy.uniform(-60, 330, 256).astype(np.float32))
     inner = marrow[regions.long()] + texture * random.uniform(10, 60)
     inner += slow * random.uniform(10, 120)
+    inner += _beside(tissue == Tissue.CARTILAGE) * random.uniform(-50, 300)
     # bones are seen through their edge towards other bones too, so the shell is drawn per region
     shell = torch.zeros_like(image)
     for code in torch.unique(regions[bone]).tolist():
@@ -231,6 +233,18 @@ def _paint_bone(image, regions, tissue, texture, slow, random) -> None:
         shell = torch.maximum(shell, _shell(mask, width) * random.uniform(0.2, 1.0))
     value = inner + shell * (cortex - inner)
     image[bone] = value[bone]
+
+
+def _beside(joints: torch.Tensor) -> torch.Tensor:
+    """Weight in [0, 1] of the bone that a joint loads, about ten voxels deep.
+
+    Spongy bone is several times denser there than in the shaft of the same bone.
+    """
+    coarse = F.avg_pool2d(joints.float()[None], 4)
+    for _ in range(3):
+        coarse = F.avg_pool2d(coarse, 5, 1, 2, count_include_pad=False)
+    fine = F.interpolate(coarse, size=joints.shape[1:], mode="bilinear")[0]
+    return (fine * 4).clamp_max_(1)
 
 
 def _surround(image, tissue, settings, random) -> None:
