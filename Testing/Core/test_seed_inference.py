@@ -46,6 +46,20 @@ def test_without_dropout_it_is_the_network(network, image):
     assert torch.allclose(found, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_with_the_same_masks_its_samples_are_the_networks(network, image, monkeypatch):
+    fused = FusedBayesianUNet(network, dtype=torch.float32)
+    draw, masks = fused._mask, []
+    monkeypatch.setattr(fused, "_mask", lambda *given: masks.append(draw(*given)) or masks[-1])
+    with torch.inference_mode():
+        found = torch.stack(fused.samples(image, 3, 5))
+        published = copy.deepcopy(network).eval()
+        for block, mask in zip([*published.down, *published.up], masks, strict=True):
+            block[-1].register_forward_hook(lambda layer, x, _, mask=mask: x[0] * mask)
+        expected = published(image.expand(3, 1, -1, -1))
+    assert torch.allclose(found, expected, atol=1e-4, rtol=1e-4)
+    assert (expected[0] - expected[1]).abs().max() > 0.1  # the masks do matter
+
+
 @pytest.mark.parametrize("dropout", [0.5, 0.2])
 def test_its_samples_are_distributed_as_the_networks(image, dropout):
     network = trained_like(dropout=dropout)
