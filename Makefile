@@ -18,6 +18,8 @@ RUN := PYTHONPATH=$(SOURCES) PYTHONUNBUFFERED=1 $(VENV_PYTHON)
 PYTEST := $(RUN) -m pytest
 # Where the label maps for training are; they are not part of the repository.
 DATA ?= ../shared/data
+# Models that did not see one subject each, to measure on it.
+FOLDS := Testing/Benchmarks/Folds
 TESTS := Testing/Repository Testing/Core Testing/Host Testing/Slicer Testing/CMake
 
 .DEFAULT_GOAL := help
@@ -84,14 +86,15 @@ folds: $(INSTALLED)
 		$(RUN) -m MuscleSegLib.starter train --data "$(DATA)" --without $$case \
 			--work training/without-$$case && \
 		$(RUN) -m MuscleSegLib.starter export --work training/without-$$case \
-			--output training/folds/$$case || exit 1; \
+			--stored int8 --output $(FOLDS)/$$case || exit 1; \
 	done
 	@echo "Now: make bench"
 
 bench: $(INSTALLED)
-	@if [ -d training/folds ]; then \
-		$(RUN) Testing/Benchmarks/run.py --data "$(DATA)" --folds training/folds; \
+	@if [ -d "$(DATA)/pelvic_muscle_labels" ]; then \
+		$(RUN) Testing/Benchmarks/run.py --data "$(DATA)" --folds $(FOLDS); \
 	else \
+		echo "Without the label maps in $(DATA) the held-out subjects are left out."; \
 		$(RUN) Testing/Benchmarks/run.py; \
 	fi
 

@@ -195,6 +195,8 @@ def export(
              "models.json.")] = None,
     scores: Annotated[Path | None, typer.Option(
         help="Folder with example.json and held-out.json of make bench, for the card.")] = None,
+    stored: Annotated[Literal["float16", "int8"] | None, typer.Option(
+        help="Number type of the weights; by default the recipe's.")] = None,
     uncertainty_limit: Annotated[float, typer.Option(
         help="Mean uncertainty above which a structure is to be checked.")] = 0.1,
     lowest_confidence: Annotated[float, typer.Option(
@@ -218,7 +220,8 @@ def export(
     bundle = output or FOLDER / "Models" / plan.bundle
     metadata = _metadata(plan, state["step"], started, measured, limits)
     sha256 = write_bundle(bundle, plan.definition, state["average"], metadata, card,
-                          dtype=plan.stored, overwrite=True)
+                          dtype=getattr(torch, stored) if stored else plan.stored,
+                          overwrite=True)
     if output is None:
         _list_bundle(plan, bundle, sha256)
     typer.echo(f"{bundle}: {sha256}")

@@ -81,6 +81,17 @@ def test_a_model_is_trained_exported_and_loaded(small, tmp_path, recipe):
         assert (tensor - trained[name]).abs().max() <= step, name
 
 
+def test_a_fold_is_stored_in_half_the_room(small, tmp_path):
+    call("train", "--data", tmp_path, "--work", tmp_path / "work")
+    sizes = []
+    for stored in ("float16", "int8"):
+        call("export", "--work", tmp_path / "work", "--output", tmp_path / stored,
+             "--stored", stored)
+        load_model(str(tmp_path / stored), "modern")
+        sizes.append((tmp_path / stored / "models" / "model.safetensors").stat().st_size)
+    assert sizes[1] < 0.6 * sizes[0]
+
+
 def test_equal_trainings_give_equal_bundles_and_seeds_differ(small, tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         call("train", "--data", tmp_path, "--work", tmp_path / name, "--seed", seed)
