@@ -36,12 +36,13 @@ def acquire(image, settings, random) -> torch.Tensor:
     # a slice of thickness t averages over t: a Gaussian with the box's standard deviation
     thickness = random.uniform(*settings.thickness)
     through = thickness / np.sqrt(12.0) / settings.spacing[0]
-    in_plane = random.uniform(0.25, 1.1)
+    in_plane = random.uniform(0.5, 2.2) / settings.spacing[1]
     image = blur(image, (through, in_plane, in_plane))
     if random.chance(0.25):  # sharp kernels overshoot at edges
-        image = image + random.uniform(0.2, 0.9) * (image - blur(image, (0.0, 1.0, 1.0)))
+        sharp = 2.0 / settings.spacing[1]
+        image = image + random.uniform(0.2, 0.9) * (image - blur(image, (0.0, sharp, sharp)))
     noise = random.normal(*image.shape)
-    grain = random.uniform(0.0, 1.0)
+    grain = random.uniform(0.0, 2.0) / settings.spacing[1]
     noise = blur(noise, (0.0, grain, grain))
     sigma = settings.noise[0] * (settings.noise[1] / settings.noise[0]) ** random.uniform(0, 1)
     image = image + noise / noise.std() * sigma

@@ -118,7 +118,7 @@ def redraw(scan: RealScan, settings: SynthesisSettings, seed: tuple[int, ...]) -
     plane = index[0].round().long().clamp_(0, extent[0] - 1)
     target = torch.from_numpy(scan.target)[plane]
     through = settings.thickness[1] * random.uniform(0, 1) / np.sqrt(12.0) / settings.spacing[0]
-    in_plane = random.uniform(0.0, 0.8)
+    in_plane = random.uniform(0.0, 1.6) / settings.spacing[1]
     image = blur(image, (through, in_plane, in_plane))
     image = image + random.normal(*image.shape) * random.uniform(0, settings.noise[1] / 2)
     image, target = limit_scan(image, target, settings, random)

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from .region_map import AIR_HU, METAL_HU, Tissue
 
 
-def _cells(shape, random, kinds: list[tuple[float, float, float]], cell: float) -> torch.Tensor:
-    """Invented soft structures: overlapping blobs, each with one density.
+def _cells(shape, spacing, random, kinds: list[tuple[float, float, float]],
+           cell: float) -> torch.Tensor:
+    """Invented soft structures: overlapping blobs about ``cell`` mm wide, each with one density.
 
     ``kinds`` are (probability, lowest HU, highest HU).
     """
@@ -19,7 +20,7 @@ def _cells(shape, random, kinds: list[tuple[float, float, float]], cell: float) 
     strongest = torch.full(shape, -torch.inf)
     image = torch.zeros(shape)
     for chosen in random.numpy.choice(len(kinds), 7, p=probability / probability.sum()):
-        field_ = random.smooth(shape, (cell * 0.7, cell, cell))
+        field_ = random.smooth(shape, (cell, cell, cell), spacing)
         density = random.uniform(kinds[chosen][1], kinds[chosen][2])
         image[field_ > strongest] = density
         torch.maximum(strongest, field_, out=strongest)
@@ -79,8 +80,8 @@ def paint(regions, tissue, anatomy, settings, random):
             mean[code] = random.uniform(200, 500) if random.chance(0.3) else random.uniform(40, 250)
     image = mean[regions.long()]
 
-    texture = random.smooth(shape, (1.5, 2.2, 2.2))
-    slow = random.smooth(shape, (8, 18, 18))
+    texture = random.smooth(shape, (4.5, 4.4, 4.4), settings.spacing)
+    slow = random.smooth(shape, (24, 36, 36), settings.spacing)
     image += texture * random.uniform(2, 10) * (tissue != Tissue.AIR)
     soft = (tissue == Tissue.MUSCLE) | (tissue == Tissue.ORGAN) | (tissue == Tissue.INTERMUSCULAR)
     image += slow * random.uniform(0, 7) * soft
@@ -88,18 +89,18 @@ def paint(regions, tissue, anatomy, settings, random):
     _infiltrate(image, regions, tissue, texture, slow, fat, random)
     planes = _separate(image, regions, tissue, slow, fat, random)
     for kind, kinds, cell in (
-        (Tissue.CAVITY, _CAVITY_KINDS, random.uniform(7, 18)),
-        (Tissue.BOWEL, _CAVITY_KINDS, random.uniform(5, 10)),
-        (Tissue.INTERMUSCULAR, _INTERMUSCULAR_KINDS, random.uniform(3.5, 9)),
+        (Tissue.CAVITY, _CAVITY_KINDS, random.uniform(14, 36)),
+        (Tissue.BOWEL, _CAVITY_KINDS, random.uniform(10, 20)),
+        (Tissue.INTERMUSCULAR, _INTERMUSCULAR_KINDS, random.uniform(7, 18)),
     ):
         mask = tissue == kind
         if mask.any():
-            image[mask] = (_cells(shape, random, kinds, cell) + texture * 6)[mask]
+            image[mask] = (_cells(shape, settings.spacing, random, kinds, cell) + texture * 6)[mask]
     _fill_bladder(image, tissue, settings, random)
     if settings.fat_rim_probability and random.chance(settings.fat_rim_probability):
         _embed(image, tissue, texture, slow, fat, settings, random)
     _add_vessels(image, tissue, fat, contrast, settings, random)
-    _paint_bone(image, regions, tissue, texture, slow, random)
+    _paint_bone(image, regions, tissue, texture, slow, settings, random)
     _surround(image, tissue, settings, random)
     metal = None
     if anatomy.implants and random.chance(settings.metal_probability):
@@ -216,31 +217,32 @@ def _shell(mask: torch.Tensor, width: float) -> torch.Tensor:
     return _grown(~mask, width) * mask
 
 
-def _paint_bone(image, regions, tissue, texture, slow, random) -> None:
+def _paint_bone(image, regions, tissue, texture, slow, settings, random) -> None:
     bone = tissue == Tissue.BONE
     if not bone.any():
         return
-    cortex = random.uniform(350, 1300)
+    # thin or osteoporotic cortex is dimmed by partial volume, but it is never dark
+    cortex = random.uniform(450, 1300)
     marrow = torch.from_numpy(random.numpy.uniform(-60, 330, 256).astype(np.float32))
     inner = marrow[regions.long()] + texture * random.uniform(10, 60)
     inner += slow * random.uniform(10, 120)
-    inner += _beside(tissue == Tissue.CARTILAGE) * random.uniform(-50, 300)
+    inner += _beside(tissue == Tissue.CARTILAGE, settings.spacing[1]) * random.uniform(-50, 300)
     # bones are seen through their edge towards other bones too, so the shell is drawn per region
     shell = torch.zeros_like(image)
     for code in torch.unique(regions[bone]).tolist():
-        width = random.uniform(0.5, 2.2)
+        width = random.uniform(1.0, 4.4) / settings.spacing[1]
         mask = regions == code
-        shell = torch.maximum(shell, _shell(mask, width) * random.uniform(0.2, 1.0))
+        shell = torch.maximum(shell, _shell(mask, width) * random.uniform(0.35, 1.0))
     value = inner + shell * (cortex - inner)
     image[bone] = value[bone]
 
 
-def _beside(joints: torch.Tensor) -> torch.Tensor:
-    """Weight in [0, 1] of the bone that a joint loads, about ten voxels deep.
+def _beside(joints: torch.Tensor, pixel_mm: float) -> torch.Tensor:
+    """Weight in [0, 1] of the bone that a joint loads, about 20 mm deep.
 
     Spongy bone is several times denser there than in the shaft of the same bone.
     """
-    coarse = F.avg_pool2d(joints.float()[None], 4)
+    coarse = F.avg_pool2d(joints.float()[None], max(1, round(8 / pixel_mm)))
     for _ in range(3):
         coarse = F.avg_pool2d(coarse, 5, 1, 2, count_include_pad=False)
     fine = F.interpolate(coarse, size=joints.shape[1:], mode="bilinear")[0]
@@ -251,21 +253,22 @@ def _surround(image, tissue, settings, random) -> None:
     """Table, clothing and arms, which lie outside the body."""
     depth, height, width = image.shape
     outside = tissue == Tissue.AIR
-    y = torch.arange(height, dtype=torch.float32)[:, None]
-    x = torch.arange(width, dtype=torch.float32)[None]
+    pixel = settings.spacing[1]
+    y = torch.arange(height, dtype=torch.float32)[:, None] * pixel
+    x = torch.arange(width, dtype=torch.float32)[None] * pixel
     if random.chance(settings.table_probability):
         side = 1.0 if random.chance(0.75) else -1.0  # prone patients have the table in front
-        edge = height * (0.5 + side * random.uniform(0.3, 0.5))
-        curve = random.uniform(-0.004, 0.004)
-        line = edge + curve * (x - width / 2) ** 2
-        board = ((y - line).abs() < random.uniform(0.6, 2.5)).expand(depth, -1, -1)
+        edge = height * pixel * (0.5 + side * random.uniform(0.3, 0.5))
+        curve = random.uniform(-0.002, 0.002)
+        line = edge + curve * (x - width * pixel / 2) ** 2
+        board = ((y - line).abs() < random.uniform(1.2, 5.0)).expand(depth, -1, -1)
         image[board & outside] = random.uniform(-850, 100)
     if random.chance(settings.arm_probability):
         for side in (-1.0, 1.0):
-            middle_x = width * (0.5 + side * random.uniform(0.4, 0.5))
-            middle_y = height * random.uniform(0.3, 0.7)
+            middle_x = width * pixel * (0.5 + side * random.uniform(0.4, 0.5))
+            middle_y = height * pixel * random.uniform(0.3, 0.7)
             distance = torch.sqrt((x - middle_x) ** 2 + ((y - middle_y) * 1.1) ** 2)
-            radius = random.uniform(12, 22)
+            radius = random.uniform(24, 44)
             for limit, density in ((1.0, -100.0), (0.8, random.uniform(30, 60)), (0.28, 600.0)):
                 disc = (distance < radius * limit).expand(depth, -1, -1)
                 image[disc & outside] = density

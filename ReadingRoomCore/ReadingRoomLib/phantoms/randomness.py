@@ -25,9 +25,14 @@ class Randomness:
     def normal(self, *shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=self.torch)
 
-    def smooth(self, shape: tuple[int, ...], cell: tuple[float, ...]) -> torch.Tensor:
-        """Smooth unit-variance noise of ``shape`` whose blobs are about ``cell`` voxels wide."""
-        coarse = [max(2, round(n / c) + 2) for n, c in zip(shape, cell, strict=True)]
+    def smooth(self, shape: tuple[int, ...], cell: tuple[float, ...],
+               spacing: tuple[float, ...] = (1.0, 1.0, 1.0)) -> torch.Tensor:
+        """Smooth unit-variance noise of ``shape`` whose blobs are about ``cell`` wide.
+
+        ``cell`` is in mm for voxels of ``spacing`` mm, or in voxels without it.
+        """
+        coarse = [max(2, round(n * step / c) + 2)
+                  for n, c, step in zip(shape, cell, spacing, strict=True)]
         along_z, along_y, along_x = map(_linear_interpolation, shape, coarse)
         rows = along_y @ (self.normal(*coarse) @ along_x.T)
         field_ = (along_z @ rows.flatten(1)).reshape(shape)
