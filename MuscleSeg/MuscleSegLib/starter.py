@@ -21,6 +21,8 @@ import typer
 from torch import nn
 
 from ReadingRoomLib.bundles import SIZE_LIMITS, load_bundle, write_bundle
+from ReadingRoomLib.commands import DeviceOption
+from ReadingRoomLib.devices import resolve_device
 from ReadingRoomLib.montecarlo import draw_dropout_quickly
 from ReadingRoomLib.phantoms.ct_synthesis import SynthesisSettings, redraw, simulate
 from ReadingRoomLib.phantoms.region_map import RealScan, RegionMap
@@ -168,10 +170,14 @@ def train(
     seed: Annotated[int, typer.Option(help="Start of the random numbers.")] = 0,
     start: Annotated[Path | None, typer.Option(
         help="Bundle of the same network whose weights the training begins with.")] = None,
+    device: DeviceOption = "auto",
+    workers: Annotated[int, typer.Option(
+        min=0, help="Processes that simulate; a graphics card keeps a dozen busy.")] = 1,
 ) -> None:
     """Train a network on simulated CT of the reference anatomies."""
     plan = PLANS[recipe]
-    settings = replace(plan.settings, steps=steps or plan.settings.steps, seed=seed)
+    settings = replace(plan.settings, steps=steps or plan.settings.steps, seed=seed,
+                       workers=workers)
     plan = replace(plan, settings=settings)
     sources = sources_of(read_bodies(data, without or None), plan.slabs)
     slabs = SimulatedSlabs(sources, settings.steps * settings.batch_size, plan.recipe, seed)
@@ -183,7 +189,7 @@ def train(
                   file=sys.stderr, flush=True)
 
     network = plan.begin_with(start, work) if start else plan.build()
-    fit(network, slabs, segmentation_loss, settings, work, on_step=report)
+    fit(network, slabs, segmentation_loss, settings, work, resolve_device(device), report)
 
 
 @app.command()

@@ -310,7 +310,9 @@ def _check_same_settings(folder: Path, settings: TrainingSettings) -> None:
     """Refuse to go on with other settings; other steps are no others while they change nothing."""
     path = folder / "settings.json"
     if path.exists():
-        before = TrainingSettings(**json.loads(path.read_text("utf-8")))
+        # how many processes make the images changes none of them
+        before = replace(TrainingSettings(**json.loads(path.read_text("utf-8"))),
+                         workers=settings.workers)
         done = _steps_done(folder)
         held = done <= min(before.held_until, settings.held_until)
         if replace(before, steps=settings.steps) != settings or (before != settings and not held):

@@ -54,6 +54,8 @@ def small(monkeypatch):
 
 
 def call(*arguments: object) -> None:
+    if arguments[0] == "train":
+        arguments = (*arguments, "--workers", 0, "--device", "cpu")
     result = CliRunner().invoke(starter.app, [str(a) for a in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
 

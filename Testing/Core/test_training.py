@@ -222,6 +222,22 @@ def test_a_resumed_training_asks_for_the_data_of_its_steps_only(tmp_path):
     assert data.asked == list(range(8, 18))
 
 
+def test_the_number_of_workers_changes_nothing(uninterrupted, tmp_path):
+    data = Squares(broken_from=8)
+    with pytest.raises(FloatingPointError):
+        run(tmp_path, data=data)
+    run(tmp_path, replace(SETTINGS, workers=2))
+    assert same(checkpoint(tmp_path)["average"], checkpoint(uninterrupted)["average"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a graphics card")
+def test_a_graphics_card_learns_the_same(uninterrupted, tmp_path):
+    run(tmp_path, device="cuda")
+    losses = [[entry["loss"] for entry in history(folder)] for folder in (tmp_path, uninterrupted)]
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=0.3)  # it draws other dropout
+    assert losses[0][-1] < 0.9 * losses[0][0]
+
+
 # --- learning ------------------------------------------------------------------------------------
 
 
