@@ -203,16 +203,21 @@ def _fill_unnamed(labels, body, spacing) -> np.ndarray:
 
 def _refine_slices(regions, spacing, factor: int = 2):
     """Halve the slice distance by shape: every region smoothed, the strongest one wins."""
-    depth, height, width = regions.shape
-    new_depth = (depth - 1) * factor + 1
-    best = torch.zeros(new_depth, height, width)
-    result = torch.zeros(new_depth, height, width, dtype=torch.uint8)
-    for code in np.unique(regions):
-        mask = ndimage.gaussian_filter((regions == code).astype(np.float32), (0.4, 0.8, 0.8))
-        score = F.interpolate(torch.from_numpy(mask)[None, None], size=(new_depth, height, width),
-                              mode="trilinear", align_corners=True)[0, 0]
-        better = score > best
-        best[better] = score[better]
-        result[better] = int(code)
-    return result.numpy(), (spacing[0] / factor, spacing[1], spacing[2])
-
+    fine_shape = ((len(regions) - 1) * factor + 1, *regions.shape[1:])
+    best = np.zeros(fine_shape, np.float32)
+    result = np.zeros(fine_shape, np.uint8)
+    reach = 4  # voxels that the smoothing looks at
+    for code, box in enumerate(ndimage.find_objects(regions + 1)):
+        if box is None:
+            continue
+        box = tuple(slice(max(0, side.start - reach), side.stop + reach) for side in box)
+        mask = torch.from_numpy(ndimage.gaussian_filter(
+            (regions[box] == code).astype(np.float32), (0.4, 0.8, 0.8)))
+        depth = (len(mask) - 1) * factor + 1
+        score = F.interpolate(mask[None, None], size=(depth, *mask.shape[1:]), mode="trilinear",
+                              align_corners=True)[0, 0].numpy()
+        place = (slice(box[0].start * factor, box[0].start * factor + depth), *box[1:])
+        better = score > best[place]
+        best[place][better] = score[better]
+        result[place][better] = code
+    return result, (spacing[0] / factor, spacing[1], spacing[2])
