@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import stats
+from scipy import ndimage, stats
 
 from MuscleSegLib.anatomy import read_pelvic_reference
 from MuscleSegLib.inference import segment
@@ -32,6 +32,7 @@ EXAMPLE_LABELS = PackagedFile(
     size=112_591,
 )
 METAL_HU = 2500
+MUSCLE_HU, FAT_HU = (0, 110), -25  # half-way between fat and muscle lies -25
 BODY_HU = -300
 NUMBER = {structure.name: structure.value for structure in STRUCTURES}
 # structures that both programs name: ours, theirs (left and right), and the Dice asked for; their
@@ -45,6 +46,7 @@ COMMON = {
     "iliopsoas": (("iliacus", "psoas_major"), (88, 89), 0.82),
     "gluteus minimus": (("gluteus_minimus",), (84, 85), 0.75),
 }
+BONES = ("hip bone", "femur", "sacrum")
 # the whole of a reference subject, as it is: intensities are simulated, the pose is hardly changed
 WHOLE = {"spacing": (3.0, 1.0, 1.0), "rotation": (0.0, 0.0, 0.0), "scale": (1.0, 1.0),
          "displacement": 0.0, "truncation_probability": 0.0, "scan_end_probability": 0.0}
@@ -82,12 +84,40 @@ def example_ct(model: str, samples: int) -> dict:
                 round(score_mask(mask & _half(theirs, v), theirs == v, spacing).dice, 3)
                 for v in values
             ]
+        if name not in BONES:
+            rows[name] |= _whose_border(ct, mask, result.labels, np.isin(theirs, values), theirs,
+                                        spacing)
     return {
         "dataset": "real example CT of totalsegmentator 2.18.0 (one metal hip), n = 1 "
                    "patient; the reference is TotalSegmentator's own output, not truth",
         "samples": samples,
         "structures": rows,
         "uncertainty": _near_metal(ct, result, spacing),
+    }
+
+
+def _whose_border(ct: np.ndarray, mask: np.ndarray, labels: np.ndarray, reference: np.ndarray,
+                  their_labels: np.ndarray, spacing) -> dict:
+    """Whether ours or theirs runs where the muscle ends.
+
+    ``dice_without_unlabelled_muscle`` leaves out what we give to the muscle, what is as dense as
+    muscle, and what they give to no structure at all. ``fat_just_outside`` is the share of the
+    voxels around the outline (in plane, in no other structure) that are fat: near 1 where it
+    runs along the border of the muscle, low where it runs inside.
+    """
+    smooth = ndimage.gaussian_filter(ct.astype(np.float32), 0.6)
+    is_muscle = (smooth > MUSCLE_HU[0]) & (smooth < MUSCLE_HU[1])
+    kept = mask & ~((their_labels == 0) & is_muscle)
+    in_plane = np.ones((1, 3, 3), bool)
+
+    def fat_outside(inside: np.ndarray, all_labels: np.ndarray) -> float:
+        around = ndimage.binary_dilation(inside, in_plane) & (all_labels == 0)
+        return round(float((ct[around] < FAT_HU).mean()), 2)
+
+    return {
+        "dice_without_unlabelled_muscle": round(score_mask(kept, reference, spacing).dice, 3),
+        "fat_just_outside": {"ours": fat_outside(mask, labels),
+                             "reference": fat_outside(reference, their_labels)},
     }
 
 

@@ -41,7 +41,7 @@ class SynthesisSettings:
     rotation: tuple[float, float, float] = (15.0, 15.0, 15.0)
     scale: tuple[float, float] = (0.8, 1.25)
     displacement: float = 12.0
-    metal_probability: float = 0.15
+    metal_probability: float = 0.2
     contrast_probability: float = 0.5
     truncation_probability: float = 0.12
     scan_end_probability: float = 0.12

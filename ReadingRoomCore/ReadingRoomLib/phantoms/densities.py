@@ -287,12 +287,8 @@ def _implant(image, regions, anatomy, settings, random) -> torch.Tensor | None:
     offset = (grid - seed_voxel) * spacing
     radius = random.uniform(4, 24)
     ball = offset.square().sum(-1) < radius**2
-    stem_width = random.uniform(3, 9)
-    lean = torch.tensor([random.uniform(-0.3, 0.3), random.uniform(-0.3, 0.3)])
-    stem = ((offset[..., 1:] - offset[..., :1] * lean).square().sum(-1) < stem_width**2) & (
-        offset[..., 0] < 0
-    )
-    metal = ball | (stem if random.chance(0.6) else torch.zeros_like(ball))
+    rod = _rod(offset, random)
+    metal = (ball | rod, rod, ball)[int(random.numpy.integers(3))]
     strength = random.uniform(40, 350)
     angle = torch.atan2(offset[..., 1], offset[..., 2])
     distance = offset[..., 1:].square().sum(-1).sqrt().clamp_min(2.0)
@@ -302,4 +298,21 @@ def _implant(image, regions, anatomy, settings, random) -> torch.Tensor | None:
     present = metal.flatten(1).any(1)[:, None, None]
     image += present * streak * strength * (radius / distance).clamp_max(1.2) * 0.8
     image[metal] = METAL_HU
+    if random.chance(0.3):  # thick metal lets no ray through, and some scanners show it as holes
+        image[metal & (random.smooth(metal.shape, (6, 6, 6), settings.spacing) > 1)] = AIR_HU
     return metal
+
+
+def _rod(offset: torch.Tensor, random) -> torch.Tensor:
+    """Mask of a stem, nail or screw: along the bone or across it.
+
+    ``offset`` is that of every voxel from the implant's middle in mm, (z, y, x, 3).
+    """
+    direction = random.normal(3)
+    if random.chance(0.5):
+        direction[0] = 4 * direction.norm()  # a stem or a nail runs along the thigh
+    direction /= direction.norm()
+    along = offset @ direction
+    aside = offset.square().sum(-1) - along.square()
+    reach = -random.uniform(0, 60), random.uniform(30, 120)
+    return (aside < random.uniform(3, 9) ** 2) & (along > reach[0]) & (along < reach[1])
