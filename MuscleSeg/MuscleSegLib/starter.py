@@ -295,14 +295,18 @@ def _scores_text(measured: dict) -> str:
     for name, scores in measured.items():
         columns = [c for c in ("dice", "asd_mm") if c in next(iter(scores["structures"].values()))]
         parts += [f"**{name}**: {scores['dataset']}; {scores['samples']} Monte Carlo samples.", ""]
-        parts += [f"{field}: {scores[field]}  " for field in ("mean_dice", "mean_asd_mm")
+        parts += [f"{field}: {scores[field]}  " for field in ("mean_dice", "mean_dice_where_shown", "mean_asd_mm")
                   if field in scores]
         parts += ["", "| structure | " + " | ".join(columns) + " |",
                   "|---|" + "---|" * len(columns)]
-        parts += [f"| {row.replace('_', ' ')} | " + " | ".join(f"{values[c]:.2f}" for c in columns)
-                  + " |" for row, values in scores["structures"].items()]
+        parts += [f"| {row.replace('_', ' ')} | " + " | ".join(_score_text(values[c])
+                  for c in columns) + " |" for row, values in scores["structures"].items()]
         parts.append("")
     return "\n".join(parts).strip() or "Not measured yet."
+
+
+def _score_text(score: float | None) -> str:
+    return "missed" if score is None else f"{score:.2f}"
 
 
 def _list_bundle(plan: Plan, bundle: Path, sha256: str) -> None:

@@ -20,6 +20,7 @@ from MuscleSegLib.structures import STRUCTURES
 from ReadingRoomLib.bundles import Bundle
 from ReadingRoomLib.metrics import Score, bootstrap_interval, score_labels, score_mask
 from ReadingRoomLib.phantoms.ct_synthesis import SynthesisSettings, simulate
+from ReadingRoomLib.phantoms.region_map import RegionMap
 from ReadingRoomLib.sampledata import EXAMPLE_CT, PackagedFile, fetch_packaged_file
 
 EXAMPLE_LABELS = PackagedFile(
@@ -162,10 +163,11 @@ def held_out(data: Path, models: dict[str, str], samples: int, scans: int = 3) -
     """
     scores: dict[str, list[dict[int, Score]]] = {}
     doubts: list[tuple[float, float]] = []
-    for case in PELVIC_CASES:
+    anatomies = {case: read_pelvic_reference(data / "pelvic_muscle_labels" / f"Pelvic-Ref-{case}")
+                 for case in PELVIC_CASES}
+    for case, anatomy in anatomies.items():
         if case not in models:
             continue
-        anatomy = read_pelvic_reference(data / "pelvic_muscle_labels" / f"Pelvic-Ref-{case}")
         bundle = load_model(models[case], None)
         settings = SynthesisSettings(shape=_whole_grid(anatomy.size_mm), **WHOLE)
         for scan in range(scans):
@@ -181,6 +183,7 @@ def held_out(data: Path, models: dict[str, str], samples: int, scans: int = 3) -
                    f"each held out of its model's training, {scans} scans a subject",
         "samples": samples,
         **_summary(scores),
+        **_where_shown(scores, {case: _volumes_ml(a) for case, a in anatomies.items()}),
         "uncertainty_against_dice": _correlation(doubts),
     }
 
@@ -190,20 +193,22 @@ def _whole_grid(size_mm: np.ndarray) -> tuple[int, ...]:
 
 
 def _summary(scores: dict[str, list[dict[int, Score]]]) -> dict:
-    """Per structure and over all: means over subjects, a subject being the mean of its scans."""
+    """Per structure and over all: means over subjects, a subject being the mean of its scans.
+
+    A structure that was missed has a Dice of 0 and no distance; ``missed`` counts these.
+    """
 
     def of(value: int, field: str) -> list[float]:
-        return [float(np.nanmean([getattr(scan[value], field) for scan in scans]))
-                for scans in scores.values()
-                if not all(np.isnan(getattr(scan[value], field)) for scan in scans)]
+        means = [_mean(getattr(scan[value], field) for scan in scans) for scans in scores.values()]
+        return [mean for mean in means if not np.isnan(mean)]
 
     rows = {
-        name: {field: round(float(np.mean(of(value, field))), 3)
+        name: {field: _rounded(_mean(of(value, field)))
                for field in ("dice", "asd_mm", "nsd", "hd95_mm")} | {"n": len(of(value, "dice"))}
         for name, value in NUMBER.items()
     }
     per_subject = {
-        field: [float(np.nanmean([getattr(scan[v], field) for scan in scans for v in scan]))
+        field: [_mean(getattr(scan[v], field) for scan in scans for v in scan)
                 for scans in scores.values()]
         for field in ("dice", "asd_mm")
     }
@@ -211,7 +216,45 @@ def _summary(scores: dict[str, list[dict[int, Score]]]) -> dict:
         "structures": rows,
         "mean_dice": str(bootstrap_interval(per_subject["dice"])),
         "mean_asd_mm": str(bootstrap_interval(per_subject["asd_mm"])),
+        "missed": sum(bool(np.isinf(score.asd_mm)) for scans in scores.values()
+                      for scan in scans for score in scan.values()),
     }
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 3)
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Mean of the finite values; NaN without any."""
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")
+
+
+def _volumes_ml(anatomy: RegionMap) -> np.ndarray:
+    """Volume of every label in the anatomy."""
+    voxels = np.bincount(anatomy.regions.ravel(), minlength=256)
+    return np.bincount(anatomy.target, voxels, 256) * float(np.prod(anatomy.spacing)) / 1000
+
+
+def _where_shown(scores: dict[str, list[dict[int, Score]]], volumes: dict[str, np.ndarray]) -> dict:
+    """Mean Dice without the structures that a fold cannot learn or hardly has.
+
+    The label maps end at different heights of the thigh: what two of them cut off, a training on
+    these two hardly sees.
+    """
+    least_taught, least_asked = 50.0, 20.0
+    left_out, found = [], {}
+    for case, scans in scores.items():
+        taught = sum(volume for other, volume in volumes.items() if other != case)
+        for name, value in NUMBER.items():
+            if taught[value] < least_taught or volumes[case][value] < least_asked:
+                left_out.append(f"{name} of {case}: {taught[value]:.0f} mL taught, "
+                                f"{volumes[case][value]:.0f} mL asked")
+            else:
+                found.setdefault(case, []).append(_mean(scan[value].dice for scan in scans))
+    per_subject = [float(np.mean(values)) for values in found.values()]
+    return {"mean_dice_where_shown": str(bootstrap_interval(per_subject)), "not_shown": left_out}
 
 
 def _doubt_and_dice(result: Prediction, found: dict[int, Score]) -> Iterable[tuple[float, float]]:
