@@ -295,8 +295,8 @@ def _scores_text(measured: dict) -> str:
     for name, scores in measured.items():
         columns = [c for c in ("dice", "asd_mm") if c in next(iter(scores["structures"].values()))]
         parts += [f"**{name}**: {scores['dataset']}; {scores['samples']} Monte Carlo samples.", ""]
-        parts += [f"{field}: {scores[field]}  " for field in ("mean_dice", "mean_dice_where_shown", "mean_asd_mm")
-                  if field in scores]
+        means = ("mean_dice", "mean_dice_where_shown", "mean_asd_mm")
+        parts += [f"{field}: {scores[field]}  " for field in means if field in scores]
         parts += ["", "| structure | " + " | ".join(columns) + " |",
                   "|---|" + "---|" * len(columns)]
         parts += [f"| {row.replace('_', ' ')} | " + " | ".join(_score_text(values[c])
