@@ -185,6 +185,7 @@ def held_out(data: Path, models: dict[str, str], samples: int, scans: int = 3) -
         **_summary(scores),
         **_where_shown(scores, {case: _volumes_ml(a) for case, a in anatomies.items()}),
         "uncertainty_against_dice": _correlation(doubts),
+        "worth_a_check": _worth_a_check(doubts),
     }
 
 
@@ -273,3 +274,19 @@ def _correlation(pairs: list[tuple[float, float]]) -> dict:
     return {"n_structures": len(pairs), "pearson": round(float(pearson.statistic), 3),
             "interval": [round(float(interval.low), 3), round(float(interval.high), 3)],
             "spearman": round(float(stats.spearmanr(doubt, accuracy).statistic), 3)}
+
+
+def _worth_a_check(pairs: list[tuple[float, float]], good_dice: float = 0.7) -> dict:
+    """Mean uncertainty that best parts structures below ``good_dice`` from the others (Youden)."""
+    doubt, accuracy = np.array(pairs).T
+    bad = accuracy < good_dice
+    if bad.all() or not bad.any():
+        return {}
+    limits = np.unique(doubt)
+    flagged = doubt[None] >= limits[:, None]
+    sensitivity = (flagged & bad).sum(1) / bad.sum()
+    specificity = (~flagged & ~bad).sum(1) / (~bad).sum()
+    best = int((sensitivity + specificity).argmax())
+    return {"uncertainty_limit": round(float(limits[best]), 4), "dice_below": good_dice,
+            "sensitivity": round(float(sensitivity[best]), 2),
+            "specificity": round(float(specificity[best]), 2), "n_structures": len(pairs)}
