@@ -204,7 +204,8 @@ def export(
     stored: Annotated[Literal["float16", "int8"] | None, typer.Option(
         help="Number type of the weights; by default the recipe's.")] = None,
     uncertainty_limit: Annotated[float, typer.Option(
-        help="Mean uncertainty above which a structure is to be checked.")] = 0.1,
+        help="Mean uncertainty above which a structure is to be checked; see worth_a_check of "
+             "make bench.")] = 0.03,
     lowest_confidence: Annotated[float, typer.Option(
         help="Mean confidence below which a scan shows no hip or thigh.")] = 0.86,
     low_confidence: Annotated[float, typer.Option(
