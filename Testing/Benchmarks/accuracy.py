@@ -163,12 +163,14 @@ def held_out(data: Path, models: dict[str, str], samples: int, scans: int = 3) -
     """
     scores: dict[str, list[dict[int, Score]]] = {}
     doubts: list[tuple[float, float]] = []
+    steps: set[int] = set()
     anatomies = {case: read_pelvic_reference(data / "pelvic_muscle_labels" / f"Pelvic-Ref-{case}")
                  for case in PELVIC_CASES}
     for case, anatomy in anatomies.items():
         if case not in models:
             continue
         bundle = load_model(models[case], None)
+        steps.add(bundle.metadata["training_steps"])
         settings = SynthesisSettings(shape=_whole_grid(anatomy.size_mm), **WHOLE)
         for scan in range(scans):
             made = simulate(anatomy, settings, (11, int(case), scan), tuple(anatomy.size_mm / 2))
@@ -180,7 +182,8 @@ def held_out(data: Path, models: dict[str, str], samples: int, scans: int = 3) -
             doubts += _doubt_and_dice(result, found)
     return {
         "dataset": f"simulated CT (intensities) of the {len(scores)} pelvic reference subjects, "
-                   f"each held out of its model's training, {scans} scans a subject",
+                   f"each held out of its model's training, {scans} scans a subject; these models "
+                   f"were trained for {' to '.join(f'{n:,}' for n in sorted(steps))} steps",
         "samples": samples,
         **_summary(scores),
         **_where_shown(scores, {case: _volumes_ml(a) for case, a in anatomies.items()}),
