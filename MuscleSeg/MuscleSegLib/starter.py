@@ -188,7 +188,9 @@ def train(
             print(f"{step}/{settings.steps} loss {loss:.3f} {time.monotonic() - started:.0f} s",
                   file=sys.stderr, flush=True)
 
-    network = plan.begin_with(start, work) if start else plan.build()
+    # what is resumed has begun already, with the weights noted then
+    begins = start and not (work / CHECKPOINT).exists()
+    network = plan.begin_with(start, work) if begins else plan.build()
     fit(network, slabs, segmentation_loss, settings, work, resolve_device(device), report)
 
 

@@ -17,6 +17,7 @@ import speed
 import typer
 
 from ReadingRoomLib.devices import import_torch
+from ReadingRoomLib.errors import ModelMissing
 
 OUTPUT = Path("build/bench")
 
@@ -47,7 +48,11 @@ def main(
     for name, measure in measurements.items():
         if only and name != only:
             continue
-        result = measure()
+        try:
+            result = measure()
+        except ModelMissing as missing:  # the others can still be measured
+            typer.echo(f"{name}: not measured. {missing}", err=True)
+            continue
         text = json.dumps(result, indent=2)
         (OUTPUT / f"{name}.json").write_text(text + "\n", "utf-8")
         typer.echo(f"{name}\n{text}")

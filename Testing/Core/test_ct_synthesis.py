@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -108,10 +109,12 @@ def test_every_tissue_looks_like_itself():
     limits = {Tissue.AIR: (-1024, -900), Tissue.FAT: (-150, -60), Tissue.MUSCLE: (-130, 90),
               Tissue.BONE: (-120, 1500), Tissue.LUNG: (-950, -600), Tissue.ORGAN: (0, 220),
               Tissue.FLUID: (-40, 370), Tissue.VESSEL: (0, 400), Tissue.CARTILAGE: (10, 530),
-              Tissue.SKIN: (-500, 130), Tissue.CAVITY: (-960, 400), Tissue.BOWEL: (-960, 400),
+              Tissue.SKIN: (-500, 100), Tissue.CAVITY: (-960, 400), Tissue.BOWEL: (-960, 400),
               Tissue.INTERMUSCULAR: (-140, 300)}
     assert set(limits) == set(Tissue)
-    clean = replace(PLAIN, noise=(0.1, 0.1), thickness=(0.1, 0.1))
+    # pixels as in training: on coarser ones a sharp kernel overshoots in a layer as thin as skin
+    clean = replace(PLAIN, shape=(4, 96, 112), spacing=(3.0, 2.0, 2.0), noise=(0.1, 0.1),
+                    thickness=(0.1, 0.1))
     medians = {kind: [] for kind in Tissue}
     for number in range(12):
         made = simulate(ANATOMY, clean, (1, number), MIDDLE)
@@ -136,10 +139,11 @@ def test_metal_occurs_as_often_as_asked_and_makes_streaks():
     often = [simulate(ANATOMY, replace(SMALL, metal_probability=0.5), (3, n)).metal
              for n in range(60)]
     assert 15 <= sum(often) <= 45
-    # where there is no metal its streaks still show: the air is no longer even
+    # where there is no metal its streaks still show: the air far from the skin is no longer even
     def unevenness(made):
-        air = made.image[made.regions == 0]
-        return float((air - air.median()).abs().quantile(0.5))  # half of it, far from the skin
+        near = F.max_pool3d((made.regions > 0).float()[None], (1, 7, 7), 1, (0, 3, 3))[0] > 0
+        air = made.image[~near]
+        return float((air - air.median()).abs().quantile(0.7))
 
     spread = [np.mean([unevenness(made) for made in group]) for group in (never, always)]
     assert spread[1] > 1.3 * spread[0]
@@ -159,7 +163,7 @@ def test_truncation_hides_image_and_labels():
         assert (made.image[outside] == AIR_HU).all()
         assert plane_apart(made.target[~outside], whole[~outside])
         hidden += int(outside.any())
-    assert hidden >= 6
+    assert hidden >= 9
 
 
 def two_muscles() -> RegionMap:
