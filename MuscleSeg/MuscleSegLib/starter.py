@@ -247,7 +247,6 @@ TRAINED_ON = (
 def _metadata(plan: Plan, steps: int, started: dict | None, scores: dict,
               limits: dict[str, float]) -> dict:
     recipe = plan.recipe
-    started = {"started_from": started} if started else {}
     channels = [f"slice {offset:+d}, {low:g} to {high:g} HU"
                 for low, high in recipe.windows
                 for offset in range(-recipe.context, recipe.context + 1)]
@@ -264,8 +263,8 @@ def _metadata(plan: Plan, steps: int, started: dict | None, scores: dict,
         "spacing": list(recipe.spacing) if recipe.spacing else None,
         "trained_on": TRAINED_ON,
         "simulated": True,
-        "training_steps": steps + started.get("started_from", {}).get("training_steps", 0),
-        **started,
+        "training_steps": steps + (started["training_steps"] if started else 0),
+        **({"started_from": started} if started else {}),
         **limits,
         "eval_metrics": scores,
         "network_data_format": {

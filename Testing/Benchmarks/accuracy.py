@@ -61,7 +61,7 @@ def _predict(bundle: Bundle, ct: np.ndarray, spacing, samples: int, seed: int = 
 # --- the real example CT -------------------------------------------------------------------------
 
 
-def _read(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
+def read_lps(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
     image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
     return sitk.GetArrayFromImage(image), image.GetSpacing()[::-1]
 
@@ -71,8 +71,8 @@ def example_ct(model: str, samples: int) -> dict:
 
     Those labels are a model's output, not truth: agreement is measured, not accuracy.
     """
-    ct, spacing = _read(fetch_packaged_file(EXAMPLE_CT))
-    theirs, _ = _read(fetch_packaged_file(EXAMPLE_LABELS))
+    ct, spacing = read_lps(fetch_packaged_file(EXAMPLE_CT))
+    theirs, _ = read_lps(fetch_packaged_file(EXAMPLE_LABELS))
     result = _predict(load_model(model, None), ct, spacing, samples)
     rows = {}
     for name, (ours, values, asked) in COMMON.items():

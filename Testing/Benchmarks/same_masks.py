@@ -7,8 +7,9 @@ import copy
 from collections.abc import Iterator
 
 import numpy as np
-import SimpleITK as sitk
 import torch
+from accuracy import read_lps
+from scipy import ndimage
 from torch import nn
 
 from MuscleSegLib.networks import BayesianUNet
@@ -25,19 +26,12 @@ MASK_SEED = 0
 
 def hips(slices: int) -> tuple[np.ndarray, tuple[float, float, float]]:
     """Slices of the hips of the real example CT on 512x512 pixels of 0.9 mm; HU and spacing."""
-    image = sitk.DICOMOrient(sitk.ReadImage(str(fetch_packaged_file(EXAMPLE_CT))), "LPS")
-    depth, step = image.GetSize()[2], image.GetSpacing()[2]
-    grid = sitk.Image([SIZE, SIZE, depth], sitk.sitkInt16)
-    grid.SetSpacing([PIXEL_MM, PIXEL_MM, step])
-    grid.SetDirection(image.GetDirection())
-    middle = [(size - 1) / 2 for size in image.GetSize()]
-    centre = np.array(image.TransformContinuousIndexToPhysicalPoint(middle))
-    half = np.array([SIZE - 1, SIZE - 1, depth - 1]) / 2 * grid.GetSpacing()
-    grid.SetOrigin(centre - np.array(image.GetDirection()).reshape(3, 3) @ half)
-    fine = sitk.GetArrayFromImage(sitk.Resample(image, grid, sitk.Transform(), sitk.sitkLinear,
-                                                -1000))
-    chosen = np.linspace(0, depth // 3, slices).round().astype(int)
-    return fine[chosen], (step, PIXEL_MM, PIXEL_MM)
+    ct, (step, *pixel) = read_lps(fetch_packaged_file(EXAMPLE_CT))
+    chosen = np.linspace(0, len(ct) // 3, slices).round().astype(int)
+    fine = ndimage.zoom(ct[chosen], (1, *(size / PIXEL_MM for size in pixel)), order=1)
+    missing = [SIZE - size for size in fine.shape[1:]]
+    padding = [(0, 0), *((size // 2, size - size // 2) for size in missing)]
+    return np.pad(fine, padding, constant_values=-1000), (step, PIXEL_MM, PIXEL_MM)
 
 
 class GivenDropout(nn.Module):
