@@ -16,6 +16,7 @@ INSTALLED := $(VENV)/.installed
 SOURCES := ReadingRoomCore:MuscleSeg:Testing/Host
 RUN := PYTHONPATH=$(SOURCES) PYTHONUNBUFFERED=1 $(VENV_PYTHON)
 PYTEST := $(RUN) -m pytest
+STARTER := $(RUN) -m MuscleSegLib.starter
 # Where the label maps for training are; they are not part of the repository.
 DATA ?= ../shared/data
 # Models that did not see one subject each, to measure on it.
@@ -73,20 +74,20 @@ models: $(INSTALLED)
 		echo "The model card, MuscleSeg/MuscleSegLib/Models/starter/docs/README.md, names them."; \
 		exit 1; \
 	fi
-	@for recipe in modern seed; do \
-		$(RUN) -m MuscleSegLib.starter train --recipe $$recipe --data "$(DATA)" \
-			--work training/$$recipe && \
-		$(RUN) -m MuscleSegLib.starter export --recipe $$recipe --work training/$$recipe \
-			--scores build/bench || exit 1; \
-	done
+	$(STARTER) train --data "$(DATA)" --work training/modern
+	$(STARTER) export --work training/modern --scores build/bench
+	$(STARTER) train --recipe seed --larger-pixels 2 --data "$(DATA)" --work training/seed-large
+	$(STARTER) export --recipe seed --work training/seed-large --output training/seed-start
+	$(STARTER) train --recipe seed --start training/seed-start --data "$(DATA)" \
+		--work training/seed
+	$(STARTER) export --recipe seed --work training/seed
 	@echo "Look at: MuscleSeg/MuscleSegLib/Models, and the cards in docs/README.md there"
 
 folds: $(INSTALLED)
 	@for case in 001 002 005; do \
-		$(RUN) -m MuscleSegLib.starter train --data "$(DATA)" --without $$case \
-			--work training/without-$$case && \
-		$(RUN) -m MuscleSegLib.starter export --work training/without-$$case \
-			--stored int8 --output $(FOLDS)/$$case || exit 1; \
+		$(STARTER) train --data "$(DATA)" --without $$case --work training/without-$$case && \
+		$(STARTER) export --work training/without-$$case --stored int8 \
+			--output $(FOLDS)/$$case || exit 1; \
 	done
 	@echo "Now: make bench"
 

@@ -118,6 +118,20 @@ def test_a_training_begins_with_the_weights_of_a_bundle(small, tmp_path):
         assert (after.network.state_dict()[name] - weights).abs().max() < 2e-3, name
 
 
+@pytest.mark.parametrize("recipe", ["modern", "seed"])
+def test_larger_pixels_show_as_much_of_the_body(small, recipe, tmp_path):
+    plan = starter.PLANS[recipe]
+    plan = replace(plan, slabs=replace(plan.slabs, shape=(5, 64, 96)))
+    starter.PLANS[recipe] = plan
+    larger = plan.at_larger_pixels(2)
+    assert larger.slabs.shape == (5, 32, 48) and larger.slabs.spacing == (3.0, 8.0, 8.0)
+    assert plan.at_larger_pixels(1) == plan
+    for name, arguments in (("large", ["--larger-pixels", 2]), ("own", [])):
+        call("train", "--data", tmp_path, "--work", tmp_path / name, "--recipe", recipe, *arguments)
+    losses = {(tmp_path / name / "history.jsonl").read_bytes() for name in ("large", "own")}
+    assert len(losses) == 2
+
+
 def test_a_bundle_of_another_network_is_no_beginning(small, tmp_path):
     call("train", "--data", tmp_path, "--work", tmp_path / "seed", "--recipe", "seed")
     call("export", "--work", tmp_path / "seed", "--recipe", "seed", "--output", tmp_path / "b")
