@@ -76,7 +76,8 @@ models: $(INSTALLED)
 	fi
 	$(STARTER) train --data "$(DATA)" --work training/modern
 	$(STARTER) export --work training/modern --scores build/bench
-	$(STARTER) train --recipe seed --larger-pixels 2 --data "$(DATA)" --work training/seed-large
+	$(STARTER) train --recipe seed --larger-pixels 2 --dropout 0.1 --data "$(DATA)" \
+		--work training/seed-large
 	$(STARTER) export --recipe seed --work training/seed-large --output training/seed-start
 	$(STARTER) train --recipe seed --start training/seed-start --data "$(DATA)" \
 		--work training/seed

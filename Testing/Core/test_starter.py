@@ -15,6 +15,7 @@ from MuscleSegLib import starter
 from MuscleSegLib.segmentation import NETWORKS, load_model
 from ReadingRoomLib.bundles import load_bundle
 from ReadingRoomLib.errors import ModelUntrusted
+from ReadingRoomLib.montecarlo import DROPOUT_LAYERS
 from ReadingRoomLib.phantoms.region_map import RealScan, RegionMap, Tissue
 
 MEBIBYTE = 1024**2
@@ -130,6 +131,22 @@ def test_larger_pixels_show_as_much_of_the_body(small, recipe, tmp_path):
         call("train", "--data", tmp_path, "--work", tmp_path / name, "--recipe", recipe, *arguments)
     losses = {(tmp_path / name / "history.jsonl").read_bytes() for name in ("large", "own")}
     assert len(losses) == 2
+
+
+@pytest.mark.parametrize("recipe", ["modern", "seed"])
+def test_a_training_may_drop_less_than_the_network_that_it_makes(small, recipe, tmp_path):
+    def probabilities(network):
+        return {layer.p for layer in network.modules() if isinstance(layer, DROPOUT_LAYERS)}
+
+    for name, arguments in (("less", ["--dropout", 0.1]), ("own", [])):
+        call("train", "--data", tmp_path, "--work", tmp_path / name, "--recipe", recipe, *arguments)
+        call("export", "--work", tmp_path / name, "--recipe", recipe, "--output",
+             tmp_path / f"{name}-bundle")
+    less, own = (load_model(str(tmp_path / f"{name}-bundle"), recipe).network
+                 for name in ("less", "own"))
+    assert probabilities(less) == probabilities(own) == {0.5 if recipe == "seed" else 0.2}
+    assert not all(torch.equal(a, b) for a, b in
+                   zip(less.parameters(), own.parameters(), strict=True))
 
 
 def test_a_bundle_of_another_network_is_no_beginning(small, tmp_path):
