@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from MuscleSegLib import inference
 from MuscleSegLib.body import find_body
 from MuscleSegLib.inference import Axis, WorkingGrid, _Writer, segment, segment_modern
+from MuscleSegLib.networks import ContextUNet
 from MuscleSegLib.prediction import without_islands
 from MuscleSegLib.recipes import MODERN
 from ReadingRoomLib.errors import BadInput
@@ -194,6 +195,19 @@ def test_uncertainty_is_a_share_and_nothing_for_a_single_sample(network, ct):
     many = segment_modern(ct, SPACING, network, MODERN, samples=6).uncertainty
     assert many.min() >= 0 and 0.01 < many.max() <= 1
     assert not segment_modern(ct, SPACING, network, MODERN, samples=1).uncertainty.any()
+
+
+def test_a_mirrored_ct_gives_the_mirrored_result():
+    ct, spacing = thighs((3.0, 2.0, 2.0)), (3.0, 2.0, 2.0)
+    torch.manual_seed(0)  # left and right differ to a network with random weights
+    network = ContextUNet(filters=[8, 16], dropout=0.0).eval()
+    result, mirrored = (segment_modern(image, spacing, network, MODERN, samples=2)
+                        for image in (ct, ct[:, :, ::-1].copy()))
+    alone = segment_modern(ct, spacing, network, MODERN, samples=1)
+    assert (mirrored.labels[:, :, ::-1] == result.labels).mean() > 0.9999
+    np.testing.assert_allclose(mirrored.uncertainty[:, :, ::-1], result.uncertainty, atol=1e-5)
+    # without dropout the two samples differ by the mirroring alone
+    assert result.uncertainty.max() > 0.001 and (result.labels != alone.labels).any()
 
 
 def test_the_network_is_left_in_evaluation_mode(network, ct):
