@@ -110,8 +110,8 @@ MODERN_PLAN = Plan(
         "side, in two intensity windows, at 2 mm in plane. Dropout of feature maps (p = 0.2) in "
         "the bottleneck and the deep decoder stays on during inference: the mean of the samples "
         "gives the labels, their variance the uncertainty (Gal & Ghahramani 2016; Hiasa et al., "
-        "IEEE TMI 2020). Its probabilities are interpolated to the voxels of the CT before the "
-        "strongest is taken."
+        "IEEE TMI 2020). Half of the samples see the slices mirrored. The probabilities are "
+        "interpolated to the voxels of the CT before the strongest is taken."
     ),
 )
 SEED_PLAN = Plan(
