@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import zipfile
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import openpyxl
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ReadingRoomLib.errors import BadInput
+from ReadingRoomLib.reader_study.__main__ import app
 from ReadingRoomLib.reader_study.analysis import (
     dorfman_berbaum_metz,
     obuchowski_rockette,
@@ -24,6 +27,7 @@ from ReadingRoomLib.reader_study.analysis import (
 from ReadingRoomLib.reader_study.figures_of_merit import Figure, areas, curve, pairs_of
 from ReadingRoomLib.reader_study.study import NOT_MARKED, ReaderStudy
 from ReadingRoomLib.reader_study.workbook import COLUMNS, read_workbook, write_workbook
+from ReadingRoomLib.results import read_result
 
 STUDIES = Path(__file__).parents[3] / "shared" / "data" / "reader_studies"
 needs_studies = pytest.mark.skipif(not STUDIES.is_dir(), reason="the published studies are absent")
@@ -127,6 +131,11 @@ def test_figures_of_merit_of_a_study_small_enough_to_count():
     assert area(Figure.FROC) == pytest.approx(1 / (4 * 3))  # the mark of 3 loses once, of 5 never
 
 
+def values(result) -> np.ndarray:
+    """(modalities, readers)"""
+    return np.array([[estimate.value for estimate in row] for row in result.areas])
+
+
 # --- analysis ------------------------------------------------------------------------------------
 
 
@@ -173,7 +182,7 @@ def test_exchanged_modalities_turn_the_sign(study):
 def test_random_readers_and_cases_alike_are_a_paired_t_test_over_readers():
     study = make(3, readers=6, healthy=20, diseased=20, free_response=False)
     result = obuchowski_rockette(study, Figure.ROC)
-    expected = stats.ttest_rel(*result.areas)
+    expected = stats.ttest_rel(*values(result))
     only_readers = result.inferences[2]
     assert only_readers.population == "readers"
     assert only_readers.differences[0].statistic == pytest.approx(expected.statistic)
@@ -212,7 +221,7 @@ def test_a_study_without_any_error_is_not_tested():
     perfect = replace(study, lesion_ratings=np.where(study.lesion_ratings > NOT_MARKED, 9.0,
                                                      NOT_MARKED))
     result = obuchowski_rockette(perfect, Figure.ROC)
-    assert (result.areas == 1).all()
+    assert (values(result) == 1).all()
     for inference in result.inferences:
         assert np.isnan(inference.test.p)
         assert inference.differences[0].low == inference.differences[0].high == 0
@@ -252,7 +261,8 @@ def test_the_analysis_gives_every_number_of_the_reference_program():
     result = obuchowski_rockette(study, Figure.ROC)
     both, cases, readers = result.inferences
     assert [i.population for i in result.inferences] == ["readers and cases", "cases", "readers"]
-    mean, square, error = result.areas.mean(1), result.mean_squares, result.components
+    area, square, error = values(result), result.mean_squares, result.components
+    mean = area.mean(1)
     interaction = square["modality x reader"]
 
     def expect_difference(start, estimate, *freedom) -> None:
@@ -260,7 +270,7 @@ def test_the_analysis_gives_every_number_of_the_reference_program():
                estimate.p, estimate.low, estimate.high)
 
     find("TREATMENT x READER AUC ESTIMATES")
-    for reader, (first, second) in enumerate(result.areas.T, 1):
+    for reader, (first, second) in enumerate(area.T, 1):
         expect(f"{reader} ", first, second)
     find("TREATMENT AUC MEANS")
     expect("1 ", mean[0])
@@ -269,7 +279,7 @@ def test_the_analysis_gives_every_number_of_the_reference_program():
     expect("T ", square["modality"], 1, square["modality"])
     expect("R ", 4 * square["reader"], 4, square["reader"])
     expect("T*R ", 4 * interaction, 4, interaction)
-    expect("R ", 4, *result.areas.var(1, ddof=1))
+    expect("R ", 4, *area.var(1, ddof=1))
 
     expect("Var(R)", result.reader_variance)
     expect("Var(T*R)", result.interaction_variance)
@@ -315,7 +325,7 @@ def test_the_analysis_gives_every_number_of_the_reference_program():
     expect("T*R ", 4, interaction)
     expect_difference("1 - 2", readers.differences[0], 4)
     find("c) Single treatment")
-    for start, e, own in zip("12", readers.means, result.areas.var(1, ddof=1), strict=True):
+    for start, e, own in zip("12", readers.means, area.var(1, ddof=1), strict=True):
         expect(f"{start} ", e.value, own, e.standard_error, 4, e.low, e.high)
 
 
@@ -472,3 +482,74 @@ def test_shapes_that_do_not_fit_are_refused(field):
     study = make()
     with pytest.raises(BadInput, match="do not fit"):
         replace(study, **{field: getattr(study, field)[..., :-1, :]})
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def analyse(path: Path, *more: str) -> tuple[int, Path]:
+    output = path.parent / "result"
+    return app.run(["analyse", str(path), "--output", str(output), "--progress", "none",
+                    "--overwrite", *more]), output
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("free_response", [False, True])
+def test_the_command_writes_report_tables_and_curves(tmp_path, free_response):
+    study = replace(make(5, healthy=9, diseased=8, free_response=free_response),
+                    readers=("A <b>", "B & C", "Ärztin"))
+    write_workbook(study, tmp_path / "study.xlsx")
+    exit_code, output = analyse(tmp_path / "study.xlsx")
+    assert exit_code == 0
+    manifest = read_result(output)
+    figure = Figure.WAFROC if free_response else Figure.ROC
+    assert manifest["figure"] == figure and manifest["study"]["healthy_cases"] == 9
+    expected = obuchowski_rockette(read_workbook(tmp_path / "study.xlsx"), figure)
+
+    areas_found = rows_of(output / "figures_of_merit.csv")
+    assert [float(row[figure]) for row in areas_found] == pytest.approx(
+        values(expected).ravel(), abs=1e-7)
+    assert [row["reader"] for row in areas_found[:3]] == list(study.readers)
+    comparisons = rows_of(output / "comparisons.csv")
+    assert [row["population"] for row in comparisons] == ["readers and cases", "cases", "readers"]
+    assert float(comparisons[0]["p"]) == pytest.approx(expected.inferences[0].differences[0].p)
+    points = [(float(row["x"]), float(row["y"])) for row in rows_of(output / "curves.csv")
+              if (row["modality"], row["reader"]) == ("m1", "B & C")]
+    np.testing.assert_allclose(np.transpose(points), curve(study, figure, 1, 1), atol=1e-7)
+
+    page = (output / "report.html").read_text("utf-8")
+    root = ElementTree.fromstring(page.removeprefix("<!doctype html>").replace(
+        '<meta charset="utf-8">', ""))
+    words = " ".join(root.itertext())
+    for reader in study.readers:
+        assert reader in words
+    assert len(root.findall(".//svg/polyline")) == 12 + 6  # the grid and a curve for each reader
+    for sentence in manifest["sentences"]:
+        assert sentence in words
+
+
+def test_one_reader_and_one_modality_have_a_report_too(tmp_path):
+    write_workbook(make(5, modalities=1, readers=1), tmp_path / "study.xlsx")
+    exit_code, output = analyse(tmp_path / "study.xlsx", "--figure", "FROC")
+    assert exit_code == 0
+    manifest = read_result(output)
+    assert not manifest["sentences"] and "grows with the number" in manifest["warnings"][0]
+    assert "nan" not in (output / "report.html").read_text("utf-8")
+
+
+def test_a_study_of_cases_says_that_places_are_missing(tmp_path):
+    write_workbook(make(5, free_response=False), tmp_path / "study.xlsx")
+    _, output = analyse(tmp_path / "study.xlsx", "--figure", "wAFROC")
+    assert "no places marked" in read_result(output)["warnings"][0]
+
+
+def test_a_bad_workbook_ends_with_one_sentence_and_no_folder(tmp_path, capfd):
+    exit_code, output = analyse(write(tmp_path / "bad.xlsx", lambda sheets: sheets.pop("TP")))
+    assert exit_code == BadInput.exit_code and not output.exists()
+    assert "no sheet TP" in capfd.readouterr().err
+    exit_code, output = analyse(tmp_path / "absent.xlsx")
+    assert exit_code == BadInput.exit_code and "cannot be found" in capfd.readouterr().err

@@ -101,7 +101,7 @@ class ObuchowskiRockette:
 
     Attributes:
         figure: figure of merit.
-        areas: (modalities, readers).
+        areas: of each reader in each modality, over cases like these; by modality, then reader.
         components: of the error.
         of_modality, of_reader: the components from one modality's or one reader's data only.
         reader_variance, interaction_variance: of readers, and of readers with modalities; NaN with
@@ -112,7 +112,7 @@ class ObuchowskiRockette:
     """
 
     figure: Figure
-    areas: np.ndarray
+    areas: tuple[tuple[Estimate, ...], ...]
     components: Components
     of_modality: dict[str, Components]
     of_reader: dict[str, Components]
@@ -139,8 +139,12 @@ def obuchowski_rockette(study: ReaderStudy, figure: Figure) -> ObuchowskiRockett
                  for j, name in enumerate(study.readers)}
     squares = _mean_squares(area)
     interaction = squares["modality x reader"]
+    estimates = tuple(
+        tuple(_estimate(f"{modality}, {reader}", area[i, j], covariance[i, j, i, j], np.inf)
+              for j, reader in enumerate(study.readers))
+        for i, modality in enumerate(study.modalities))
     return ObuchowskiRockette(
-        figure, area, whole, of_modality, of_reader,
+        figure, estimates, whole, of_modality, of_reader,
         (squares["reader"] - interaction) / len(area) - whole.modalities + whole.both,
         interaction - whole.error + whole.modalities + max(whole.readers - whole.both, 0.0),
         squares, _inferences(study, area, whole, list(of_modality.values()), squares),
