@@ -47,7 +47,8 @@ class FusedBayesianUNet:
         self.down = [self._fuse(block) for block in network.down]
         self.up = [self._fuse(block) for block in network.up]
         self.upsample = [self._prepare(layer) for layer in network.upsample]
-        self.head = self._prepare(network.head)
+        # logits as large as ours have a coarse grid in bfloat16, and are a small part of the work
+        self.head = self._prepare(network.head).float()
         self.dropout = network.down[0][-1].p
 
     def _fuse(self, block: nn.Sequential) -> list[nn.Conv2d]:
@@ -93,7 +94,7 @@ class FusedBayesianUNet:
                                                 strict=True):
             x = self._convolve(convolutions, torch.cat([skip, upsample(x)], 1))
             x = self._drop(x, generator)
-        return self.head(x)
+        return self.head(x.float())
 
     def _convolve(self, convolutions: list[nn.Conv2d], x: torch.Tensor) -> torch.Tensor:
         for layer in convolutions:

@@ -93,9 +93,9 @@ def load_model(model: str, recipe: str | None) -> Bundle:
             those that are not ``modern`` with their recipe behind it: ``starter-seed``.
         recipe: what it must have been trained as, or None.
     """
-    of_family = recipe not in (None, "modern") and not Path(model).expanduser().is_dir()
-    bundle = load_bundle(find_model(f"{model}-{recipe}" if of_family else model, REGISTRY),
-                         NETWORKS)
+    if recipe not in (None, "modern") and not Path(model).expanduser().is_dir():
+        model = f"{model.removesuffix(f'-{recipe}')}-{recipe}"
+    bundle = load_bundle(find_model(model, REGISTRY), NETWORKS)
     trained_as = bundle.metadata["recipe"]
     if recipe and trained_as != recipe:
         raise BadInput(

@@ -10,7 +10,8 @@ import zipfile
 
 import pytest
 
-NEEDED = ["pyproject.toml", "README.md", "LICENSE", "ReadingRoomCore", "MuscleSeg"]
+NEEDED = ["pyproject.toml", "README.md", "LICENSE", "ReadingRoomCore", "MuscleSeg",
+          "TemporalSubtraction"]
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,7 @@ def test_every_file_of_the_libraries_is_in_the_wheel(wheel, root):
         for library in (
             root / "ReadingRoomCore" / "ReadingRoomLib",
             root / "MuscleSeg" / "MuscleSegLib",
+            root / "TemporalSubtraction" / "TemporalSubtractionLib",
         )
         for path in library.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts

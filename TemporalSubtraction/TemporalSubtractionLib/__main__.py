@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of this module: ``python -m TemporalSubtractionLib --help``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ReadingRoomLib.commands import (
+    OutputOption,
+    OverwriteOption,
+    ProgressOption,
+    make_app,
+    run_job,
+)
+
+app = make_app(
+    "temporalsubtraction",
+    "What changed in the bones since the last CT.",
+    preload=("SimpleITK", "TemporalSubtractionLib.alignment"),
+)
+
+
+@app.command()
+def register(
+    prior: Annotated[Path, typer.Argument(help="The earlier CT: DICOM folder, NIfTI, NRRD, "
+                                               "MetaImage.")],
+    current: Annotated[Path, typer.Argument(help="The later CT of the same patient.")],
+    output: OutputOption,
+    progress: ProgressOption = "bar",
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Align the bones of two CTs; writes transform, quality map and the aligned prior CT."""
+    with run_job(
+        module="TemporalSubtraction", command="register", output=output, progress=progress,
+        overwrite=overwrite,
+    ) as job:
+        # heavy imports only now: help and wrong options are answered at once
+        from .alignment import run
+
+        run(job, prior, current)
+
+
+if __name__ == "__main__":
+    app()

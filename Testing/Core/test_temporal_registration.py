@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bones of two scans are brought together one by one, and lesions stay where they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from ReadingRoomLib.errors import BadInput
+from ReadingRoomLib.results import read_result
+from TemporalSubtractionLib.__main__ import app
+from TemporalSubtractionLib.bones import bone_mask
+from TemporalSubtractionLib.follow_up import _points, simulate_follow_up
+from TemporalSubtractionLib.quality import alignment_quality
+from TemporalSubtractionLib.registration import (
+    find_motion,
+    find_shift,
+    on_cubes,
+    patch_centres,
+)
+from TemporalSubtractionLib.rigid_patches import BoneMotion, Patch, Rigid
+
+EXAMPLES = Path(__file__).parents[3] / "shared" / "data" / "ct_totalsegmentator_examples"
+STEP = 2.5
+
+
+def spine(seed: int = 0, bones: int = 5) -> tuple[sitk.Image, sitk.Image]:
+    """CT of a trunk with vertebrae and a pair of ribs each, and the labels of the vertebrae."""
+    random = np.random.default_rng(seed)
+    shape = (26 + 12 * bones, 56, 64)
+    z, y, x = np.meshgrid(*[(np.arange(n) - n / 2) * STEP for n in shape], indexing="ij")
+    ct = np.where((y / 62) ** 2 + (x / 74) ** 2 < 1, 40.0, -1000.0)
+    labels = np.zeros(shape, np.uint8)
+    for bone in range(bones):
+        middle = (bone - (bones - 1) / 2) * 30.0
+        shift, width = random.normal(0, 2, 2), random.uniform(0.9, 1.15)
+        u, v, w = z - middle, y - 12 - shift[0], x - shift[1]
+        body = ((v / (17 * width)) ** 2 + (w / (21 * width)) ** 2 < 1) & (np.abs(u) < 11)
+        spike = (np.abs(w) < 5) & (v > 10) & (v < 40) & (np.abs(u + 0.3 * (v - 10)) < 6)
+        arms = (np.abs(v - 18) < 5) & (np.abs(w) < 36 * width) & (np.abs(u) < 5)
+        whole = body | spike | arms
+        inner = ndimage.binary_erosion(whole, iterations=1)
+        ct[whole] = random.uniform(500, 800)
+        ct[inner] = random.uniform(180, 260)
+        labels[whole] = bone + 1
+    texture = ndimage.gaussian_filter(random.normal(size=shape), 1.0)
+    ct[labels > 0] += (texture / texture.std() * 60)[labels > 0]
+    image = sitk.GetImageFromArray(ndimage.gaussian_filter(ct, 0.4).astype(np.float32))
+    numbers = sitk.GetImageFromArray(labels)
+    for volume in (image, numbers):
+        volume.SetSpacing([STEP] * 3)
+        volume.SetOrigin([-80.0, -70.0, 300.0])
+    return image, numbers
+
+
+@pytest.fixture(scope="module")
+def pair():
+    prior, labels = spine()
+    return prior, simulate_follow_up(prior, labels, seed=1)
+
+
+@pytest.fixture(scope="module")
+def motion(pair):
+    prior, follow_up = pair
+    return find_motion(follow_up.current, prior)
+
+
+def errors_mm(motion, follow_up) -> np.ndarray:
+    """Distance between where a bone's voxel lies in the prior scan and where it was put."""
+    bone = follow_up.bones > 0
+    points = _points(follow_up.current)[bone]
+    return np.linalg.norm(motion(points) - points - follow_up.displacement[bone], axis=1)
+
+
+# --- motions -------------------------------------------------------------------------------------
+
+angles = st.tuples(*[st.floats(-0.5, 0.5)] * 3)
+vectors = st.tuples(*[st.floats(-100, 100)] * 3)
+
+
+def rigid(turn=(0, 0, 0), shift=(0, 0, 0), centre=(0, 0, 0)) -> Rigid:
+    transform = sitk.Euler3DTransform()
+    transform.SetRotation(*map(float, turn))
+    return Rigid(np.reshape(transform.GetMatrix(), (3, 3)), np.array(centre, float),
+                 np.array(shift, float))
+
+
+@settings(max_examples=50, deadline=None)
+@given(angles, vectors, vectors, vectors)
+def test_a_rigid_motion_is_the_same_however_it_is_told(turn, shift, centre, other):
+    motion = rigid(turn, shift, centre)
+    points = np.array([(0, 0, 0), (10, -20, 30), other], float)
+    np.testing.assert_allclose(motion.around(other)(points), motion(points), atol=1e-6)
+    np.testing.assert_allclose(motion.inverse(motion(points)), points, atol=1e-6)
+    transform = motion.transform()
+    np.testing.assert_allclose([transform.TransformPoint(p.tolist()) for p in points],
+                               motion(points), atol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(angles, vectors, st.integers(1, 4))
+def test_patches_that_move_alike_are_one_rigid_motion(turn, shift, count):
+    whole = rigid(turn, shift)
+    random = np.random.default_rng(0)
+    patches = [Patch(whole.around(random.uniform(-30, 30, 3)), 0.9) for _ in range(count)]
+    points = random.uniform(-80, 80, (50, 3))
+    np.testing.assert_allclose(BoneMotion(whole, patches)(points), whole(points), atol=1e-6)
+
+
+def test_a_patch_holds_in_its_middle_and_the_whole_far_away():
+    own = rigid((0, 0, 0.1), (2, 0, 0), (10, 0, 0))
+    motion = BoneMotion(rigid(shift=(5, 5, 5)), [Patch(own, 1.0)])
+    near, far = np.array([[12.0, 3, 0]]), np.array([[200.0, 0, 0]])
+    np.testing.assert_allclose(motion(near), own(near), atol=1e-2)
+    np.testing.assert_allclose(motion(far), far + 5)
+
+
+def test_the_transform_is_the_motion(pair, motion):
+    prior, follow_up = pair
+    transform = motion.transform(follow_up.current)
+    points = _points(follow_up.current)[follow_up.bones > 0][::97]
+    np.testing.assert_allclose([transform.TransformPoint(p.tolist()) for p in points],
+                               motion(points), atol=0.15)
+    beyond = np.array([[500.0, 0, 0]])
+    np.testing.assert_allclose(transform.TransformPoint(beyond[0].tolist()),
+                               motion.whole(beyond)[0])
+
+
+# --- registration --------------------------------------------------------------------------------
+
+
+def test_bone_is_found_with_its_marrow():
+    ct, labels = spine()
+    truth = sitk.GetArrayFromImage(labels) > 0
+    found = sitk.GetArrayFromImage(bone_mask(ct)) > 0
+    assert 2 * (truth & found).sum() / (truth.sum() + found.sum()) > 0.95
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.tuples(*[st.floats(0.7, 6.0)] * 3), angles, vectors, st.sampled_from([2.0, 3.0, 6.0]))
+def test_cubes_show_every_place_where_it_is(steps, turn, origin, spacing):
+    """A density that grows linearly along an oblique line is the same on any grid."""
+    size = [max(12, round(120 / step)) for step in steps]
+    slope = np.array([3.0, -2.0, 1.0])
+    image = sitk.Image(size, sitk.sitkFloat32)
+    image.SetSpacing(steps)
+    image.SetOrigin(origin)
+    image.SetDirection(rigid(turn).matrix.ravel().tolist())
+    ramp = sitk.GetImageFromArray((_points(image) @ slope).astype(np.float32))
+    ramp.CopyInformation(image)
+    cubes = on_cubes(ramp, spacing)
+    assert cubes.GetSpacing() == (spacing,) * 3
+    points = _points(cubes)
+    middle = np.array(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in size]))
+    inner = np.linalg.norm(points - middle, axis=-1) < 25
+    assert inner.sum() > 100
+    found = sitk.GetArrayFromImage(cubes)[inner]
+    np.testing.assert_allclose(found, points[inner] @ slope, atol=0.5)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.tuples(*[st.integers(-10, 10)] * 3))
+def test_the_shift_is_found_whatever_the_origins(steps):
+    ct, _ = spine()
+    moved = sitk.Image(ct)
+    shift = np.array(steps) * 6.0
+    moved.SetOrigin((np.array(ct.GetOrigin()) + shift).tolist())
+    found, similarity = find_shift(ct, moved)
+    np.testing.assert_allclose(found, shift, atol=0.1)
+    assert similarity > 0.99
+
+
+def test_every_bone_is_put_where_it_was(pair, motion):
+    _, follow_up = pair
+    errors = errors_mm(motion, follow_up)
+    before = np.linalg.norm(follow_up.displacement[follow_up.bones > 0], axis=1)
+    assert before.mean() > 10
+    assert errors.mean() < 0.5 * STEP
+    # the bones moved by themselves, which one motion of the whole does not follow
+    alone = errors_mm(motion.whole, follow_up)
+    assert alone.mean() > 1.5 * errors.mean()
+
+
+def test_the_grid_of_the_scans_changes_nothing(pair, motion):
+    prior, follow_up = pair
+    turned = sitk.PermuteAxes(sitk.Flip(prior, [True, False, True]), [2, 0, 1])
+    thick = sitk.Resample(follow_up.current, [64, 56, 43], sitk.Transform(), sitk.sitkLinear,
+                          follow_up.current.GetOrigin(), [STEP, STEP, 2 * STEP])
+    for current, before in ((follow_up.current, turned), (thick, prior)):
+        found = find_motion(current, before)
+        assert errors_mm(found, follow_up).mean() < 0.7 * STEP
+
+
+def test_a_scan_of_half_the_spine_is_found_in_the_whole(pair):
+    prior, follow_up = pair
+    part = follow_up.current[:, :, 30:]
+    motion = find_motion(part, prior)
+    bone = follow_up.bones[30:] > 0
+    points = _points(part)[bone]
+    error = np.linalg.norm(motion(points) - points - follow_up.displacement[30:][bone], axis=1)
+    assert error.mean() < 0.6 * STEP
+
+
+def test_the_same_scan_does_not_move():
+    ct, _ = spine(2)
+    motion = find_motion(ct, ct)
+    points = _points(ct).reshape(-1, 3)[::501]
+    assert np.abs(motion(points) - points).max() < 0.5
+
+
+def test_a_lesion_is_not_deformed_away(pair):
+    """A dense lesion in one vertebra: nearly all of it remains when the prior is subtracted."""
+    prior, follow_up = pair
+    bone = follow_up.bones == 3
+    points = _points(follow_up.current)
+    middle = points[ndimage.binary_erosion(bone, iterations=2)].mean(0)
+    lesion = (np.linalg.norm(points - middle, axis=-1) < 7) & bone
+    array = sitk.GetArrayFromImage(follow_up.current)
+    array[lesion] += 400
+    current = sitk.GetImageFromArray(array)
+    current.CopyInformation(follow_up.current)
+
+    def remaining(image: sitk.Image) -> float:
+        motion = find_motion(image, prior)
+        aligned = sitk.Resample(prior, image, motion.transform(image), sitk.sitkLinear, -1000.0)
+        difference = sitk.GetArrayFromImage(image) - sitk.GetArrayFromImage(aligned)
+        return float(difference[lesion].sum())
+
+    added = 400.0 * lesion.sum()
+    assert (remaining(current) - remaining(follow_up.current)) / added > 0.95
+
+
+def test_progress_is_told_place_by_place(pair):
+    prior, follow_up = pair
+    told = []
+    find_motion(follow_up.current, prior, lambda done, total: told.append((done, total)))
+    count = len(patch_centres(bone_mask(on_cubes(follow_up.current, 2.0))))
+    assert told == [(done, count) for done in range(count + 1)]
+
+
+def test_quality_is_high_where_bones_fit_and_low_where_they_do_not(pair, motion):
+    prior, follow_up = pair
+    good = sitk.GetArrayFromImage(alignment_quality(follow_up.current, prior, motion))
+    bone = good > 0
+    assert 0 <= good.min() and good.max() <= 1 and np.median(good[bone]) > 0.85
+    wrong = BoneMotion(Rigid(motion.whole.matrix, motion.whole.centre,
+                             motion.whole.translation + [0, 0, 15]), [])
+    bad = sitk.GetArrayFromImage(alignment_quality(follow_up.current, prior, wrong))
+    assert np.median(bad[bone]) < 0.5
+
+
+# --- what cannot be aligned ----------------------------------------------------------------------
+
+
+def test_a_scan_without_bone_is_refused():
+    ct, _ = spine()
+    soft = sitk.Clamp(ct, ct.GetPixelID(), -1000, 60)
+    with pytest.raises(BadInput, match="no bone in the current"):
+        find_motion(soft, ct)
+    with pytest.raises(BadInput, match="same part of the body"):
+        find_motion(ct, soft)
+
+
+def test_another_part_of_the_body_is_refused():
+    ct, _ = spine()
+    shape = sitk.GetArrayFromImage(ct).shape
+    z, y, x = np.meshgrid(*[(np.arange(n) - n / 2) * STEP for n in shape], indexing="ij")
+    radius = np.sqrt(z**2 + y**2 + x**2)
+    skull = np.where(radius < 60, 35.0, -1000.0)
+    skull[(radius > 54) & (radius < 60)] = 900
+    head = sitk.GetImageFromArray(skull.astype(np.float32))
+    head.CopyInformation(ct)
+    with pytest.raises(BadInput, match="same part of the body|brought together"):
+        find_motion(ct, head)
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def register(folder: Path, prior: sitk.Image, current: sitk.Image) -> tuple[int, Path]:
+    for name, image in (("prior", prior), ("current", current)):
+        sitk.WriteImage(sitk.Cast(image, sitk.sitkInt16), str(folder / f"{name}.nrrd"))
+    output = folder / "result"
+    return app.run(["register", str(folder / "prior.nrrd"), str(folder / "current.nrrd"),
+                    "--output", str(output), "--progress", "none"]), output
+
+
+def test_the_command_writes_transform_quality_and_the_aligned_scan(pair, tmp_path):
+    prior, follow_up = pair
+    exit_code, output = register(tmp_path, prior, follow_up.current)
+    assert exit_code == 0
+    manifest = read_result(output)
+    assert [scan["name"] for scan in manifest["inputs"]] == ["prior.nrrd", "current.nrrd"]
+    assert manifest["aligned_share"] > 0.7 and not manifest["warnings"]
+    transform = sitk.ReadTransform(str(output / "transform.h5"))
+    bone = follow_up.bones > 0
+    points = _points(prior)[bone][::31]
+    true = points + follow_up.displacement[bone][::31]
+    moved = np.array([transform.TransformPoint(p.tolist()) for p in points])
+    assert np.linalg.norm(moved - true, axis=1).mean() < 0.5 * STEP
+    aligned = sitk.GetArrayFromImage(sitk.ReadImage(str(output / "prior_aligned.nrrd")))
+    now = sitk.GetArrayFromImage(follow_up.current)
+    assert np.corrcoef(aligned[bone], now[bone])[0, 1] > 0.8
+    quality = sitk.ReadImage(str(output / "quality.nrrd"))
+    assert (sitk.GetArrayFromImage(quality) > 0.75).sum() * 8 > 0.6 * bone.sum() * STEP**3
+
+
+def test_the_same_scan_twice_is_said(tmp_path):
+    ct, _ = spine()
+    exit_code, output = register(tmp_path, ct, ct)
+    assert exit_code == 0
+    assert "same scan" in " ".join(read_result(output)["warnings"])
+
+
+def test_scans_that_do_not_fit_end_with_one_sentence_and_no_folder(tmp_path, capfd):
+    ct, _ = spine()
+    exit_code, output = register(tmp_path, sitk.Clamp(ct, ct.GetPixelID(), -1000, 60), ct)
+    assert exit_code == BadInput.exit_code and not output.exists()
+    assert "same part of the body" in capfd.readouterr().err
+
+
+# --- a real CT -----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the example CT is absent")
+def test_bones_of_a_real_ct_with_simulated_motion():
+    ct = sitk.ReadImage(str(EXAMPLES / "example_ct.nii.gz"), sitk.sitkFloat32)
+    labels = sitk.ReadImage(str(EXAMPLES / "example_seg_fast_force_split.nii.gz"))
+    array = sitk.GetArrayFromImage(labels)
+    is_bone = ((array >= 25) & (array <= 50)) | ((array >= 69) & (array <= 78))
+    bones = sitk.GetImageFromArray(np.where(is_bone, array, 0))
+    bones.CopyInformation(ct)
+    follow_up = simulate_follow_up(ct, bones, seed=0)
+    assert errors_mm(find_motion(follow_up.current, ct), follow_up).mean() < 0.5 * 3.0
