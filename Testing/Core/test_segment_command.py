@@ -531,6 +531,13 @@ def test_the_recipe_must_be_the_models(commands, ct, model, tmp_path):
         load_model("starter-published", None)
 
 
+@pytest.mark.parametrize("model", ["nobody", "nobody-seed"])
+def test_the_recipe_of_a_family_is_named_once(model):
+    with pytest.raises(ModelMissing) as caught:
+        load_model(model, "seed")
+    assert "nobody-seed" in caught.value.message and "seed-seed" not in caught.value.message
+
+
 @pytest.mark.parametrize("difference", ["recipe", "classes", "channels"])
 def test_a_model_made_for_something_else_is_refused(tmp_path, difference):
     network, metadata = tiny_network(), {}
