@@ -223,7 +223,7 @@ def export(
         help="Number type of the weights; by default the recipe's.")] = None,
     uncertainty_limit: Annotated[float, typer.Option(
         help="Mean uncertainty above which a structure is to be checked; see worth_a_check of "
-             "make bench.")] = 0.03,
+             "make bench.")] = 0.07,
     lowest_confidence: Annotated[float, typer.Option(
         help="Mean confidence below which a scan shows no hip or thigh.")] = 0.86,
     low_confidence: Annotated[float, typer.Option(
