@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import tomllib
 from importlib.metadata import packages_distributions
@@ -117,6 +118,16 @@ def test_the_makefile_has_the_target(root, target):
 )
 def test_the_readme_names_the_command(root, command):
     assert command in (root / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_gives_the_scores_of_the_model_that_is_there(root):
+    model = root / "MuscleSeg" / "MuscleSegLib" / "Models" / "starter"
+    metadata = json.loads((model / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    scores = metadata["eval_metrics"]["held-out"]
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    for score in ("mean_dice", "mean_dice_where_shown"):
+        assert f"| {scores[score]} |" in readme
+    assert f"(correlation {scores['uncertainty_against_dice']['pearson']:.2f})" in readme
 
 
 def test_links_in_the_documents_lead_somewhere(root, project_files):
