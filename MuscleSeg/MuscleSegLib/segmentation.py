@@ -63,6 +63,7 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
     volume, order = to_lps_axes(straighten(source.image, OBLIQUE_DEGREES))
     spacing = volume.GetSpacing()[::-1]
     array = sitk.GetArrayViewFromImage(volume)
+    _require_pixels(spacing[1:], bundle.metadata)
     prediction = _predict(job, bundle, array, spacing, samples)
     _require_anatomy(prediction, float(np.prod(spacing)) / 1000, bundle.metadata, job.warn)
     job.record(confidence=round(prediction.confidence, 4))
@@ -134,6 +135,19 @@ def describe(bundle: Bundle) -> dict:
         "simulated": metadata["simulated"],
         "card": str(bundle.folder.name) + "/docs/README.md",
     }
+
+
+def _require_pixels(pixel: tuple[float, float], metadata: dict) -> None:
+    """Refuse pixels that a network which works on the CT's own grid has never seen.
+
+    Such a model says from what size to what size they were (``pixel_mm``).
+    """
+    low, high = metadata.get("pixel_mm", (0.0, np.inf))
+    if not low <= min(pixel) <= max(pixel) <= high:
+        raise BadInput(
+            f"The pixels of this CT are {max(pixel):.2g} mm wide, but the model {metadata['name']} "
+            f"knows {low:g} to {high:g} mm: choose a model of the recipe Modern."
+        )
 
 
 def _predict(job: Job, bundle: Bundle, array, spacing, samples: int) -> Prediction:

@@ -277,6 +277,7 @@ def _metadata(plan: Plan, steps: int, started: dict | None, scores: dict,
         "recipe": recipe.name,
         "labels": labels,
         "spacing": list(recipe.spacing) if recipe.spacing else None,
+        **({} if recipe.spacing else {"pixel_mm": _pixels_seen(plan.slabs)}),
         "trained_on": TRAINED_ON,
         "simulated": True,
         "training_steps": steps + (started["training_steps"] if started else 0),
@@ -297,6 +298,12 @@ def _metadata(plan: Plan, steps: int, started: dict | None, scores: dict,
             }},
         },
     }
+
+
+def _pixels_seen(slabs: SynthesisSettings) -> list[float]:
+    """Smallest and largest pixel that the drawn sizes of the body amount to, mm."""
+    smallest, largest = slabs.scale
+    return [round(slabs.spacing[1] / largest, 2), round(slabs.spacing[1] / smallest, 2)]
 
 
 def _training_text(plan: Plan, steps: int, started: dict | None) -> str:

@@ -538,6 +538,13 @@ def test_the_recipe_of_a_family_is_named_once(model):
     assert "nobody-seed" in caught.value.message and "seed-seed" not in caught.value.message
 
 
+def test_pixels_that_the_network_never_saw_are_refused(commands, ct, tmp_path):
+    model = write_tiny_bundle(tmp_path / "model", pixel_mm=[0.7, 1.1])
+    message = refused(commands, ct, model, tmp_path / "out")
+    assert message["error"] == "BAD_INPUT"
+    assert "3 mm wide" in message["message"] and "0.7 to 1.1 mm" in message["message"]
+
+
 @pytest.mark.parametrize("difference", ["recipe", "classes", "channels"])
 def test_a_model_made_for_something_else_is_refused(tmp_path, difference):
     network, metadata = tiny_network(), {}

@@ -77,6 +77,8 @@ def test_a_model_is_trained_exported_and_loaded(small, tmp_path, recipe):
     assert isinstance(bundle.network, plan.network)
     assert bundle.metadata["training_steps"] == 2 and bundle.metadata["simulated"] is True
     assert bundle.metadata["name"] == plan.bundle
+    # pixels of 4 mm of bodies drawn at 0.8 to 1.25 times their size
+    assert bundle.metadata.get("pixel_mm") == ([3.2, 5.0] if recipe == "seed" else None)
     assert plan.how_it_works[:40] in bundle.model_card and "{" not in bundle.model_card
     trained = torch.load(work / "checkpoint.pt", weights_only=True)["average"]
     for name, tensor in bundle.network.state_dict().items():
