@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-AIR_HU = -1000.0
+from ReadingRoomLib.geometry import AIR_HU
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import numpy as np
 
 from ReadingRoomLib.errors import BadInput
 
-from .study import NOT_MARKED, ReaderStudy
+from .study import NOT_MARKED, ReaderStudy, as_other_ratings
 
 LOWEST, HIGHEST = 0, 100  # confidence
 
@@ -295,11 +295,8 @@ def collect(plan: StudyPlan, answers: Mapping[str, Iterable[Answer]],
                     found[i, j, k, lesion] = max(found[i, j, k, lesion], mark.rating)
     if not plan.free_response:  # a case is ill or not, however many lesions it has
         weights, found = (weights > 0).any(1, keepdims=True).astype(float), found[..., :1]
-    other_ratings = np.full((*shape, max(map(len, others.values()), default=0)), NOT_MARKED)
-    for place, ratings in others.items():
-        other_ratings[place][: len(ratings)] = ratings
-    return ReaderStudy(plan.modalities, plan.readers, plan.cases, weights, found, other_ratings,
-                       plan.free_response)
+    return ReaderStudy(plan.modalities, plan.readers, plan.cases, weights, found,
+                       as_other_ratings(others, shape), plan.free_response)
 
 
 def _lesion_at(mark: Mark, lesions: Sequence[Lesion]) -> int | None:

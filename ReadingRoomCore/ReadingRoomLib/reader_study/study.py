@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,10 +84,28 @@ class ReaderStudy:
         return np.maximum(self.lesion_ratings.max(-1, initial=NOT_MARKED), self.highest_other)
 
     def _check_every_case_is_rated_once(self) -> None:
-        marks = ((self.lesion_ratings > NOT_MARKED).sum(-1)
-                 + (self.other_ratings > NOT_MARKED).sum(-1))
+        marks = count_marks(self.lesion_ratings, self.other_ratings)
         for modality, reader, case in np.argwhere(marks != 1)[:1]:
             raise BadInput(
                 f"Reader {self.readers[reader]} gave case {self.cases[case]} "
                 f"{marks[modality, reader, case]} ratings in modality {self.modalities[modality]}; "
                 "in a ROC study every case has one.")
+
+
+def count_marks(lesion_ratings: np.ndarray, other_ratings: np.ndarray) -> np.ndarray:
+    """(modalities, readers, cases) how many ratings were given."""
+    return (lesion_ratings > NOT_MARKED).sum(-1) + (other_ratings > NOT_MARKED).sum(-1)
+
+
+def as_other_ratings(marks: Mapping[tuple[int, int, int], Sequence[float]],
+                     read: tuple[int, int, int]) -> np.ndarray:
+    """The array :attr:`ReaderStudy.other_ratings` of the false marks by their place in it.
+
+    Args:
+        marks: ratings by (modality, reader, case).
+        read: number of modalities, readers and cases.
+    """
+    ratings = np.full((*read, max(map(len, marks.values()), default=0)), NOT_MARKED)
+    for place, given in marks.items():
+        ratings[place][: len(given)] = given
+    return ratings

@@ -20,7 +20,7 @@ import numpy as np
 
 from ReadingRoomLib.errors import BadInput
 
-from .study import NOT_MARKED, ReaderStudy
+from .study import NOT_MARKED, ReaderStudy, as_other_ratings, count_marks
 
 COLUMNS = {
     "Truth": ("CaseID", "LesionID", "Weight"),
@@ -79,9 +79,7 @@ def read_workbook(path: Path) -> ReaderStudy:
     others: dict[tuple[int, int, int], list[float]] = {}
     for mark in tables["FP"]:
         others.setdefault(position(mark), []).append(_number(mark, "FP_Rating", path))
-    other_ratings = np.full((*shape, max(map(len, others.values()), default=0)), NOT_MARKED)
-    for place, ratings in others.items():
-        other_ratings[place][: len(ratings)] = ratings
+    other_ratings = as_other_ratings(others, shape)
     return ReaderStudy(modalities, readers, cases, weights, lesion_ratings, other_ratings,
                        _is_free_response(tables["Truth"], lesion_ratings, other_ratings))
 
@@ -193,8 +191,7 @@ def _is_free_response(truth: list[Row], lesion_ratings: np.ndarray,
     for paradigm, answer in (("FROC", True), ("ROC", False)):
         if paradigm in named:
             return answer
-    marks = ((lesion_ratings > NOT_MARKED).sum(-1) + (other_ratings > NOT_MARKED).sum(-1))
-    return bool((marks != 1).any())
+    return bool((count_marks(lesion_ratings, other_ratings) != 1).any())
 
 
 def _plain(name: object) -> str:
