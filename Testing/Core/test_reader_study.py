@@ -89,7 +89,9 @@ def test_the_jackknife_leaves_one_case_out(study, figure):
                           weights=study.weights[kept],
                           lesion_ratings=study.lesion_ratings[:, :, kept],
                           other_ratings=study.other_ratings[:, :, kept])
-        np.testing.assert_allclose(areas(study, figure)[1][..., case], areas(without, figure)[0])
+        left, expected = areas(study, figure)[1][..., case], areas(without, figure)[0]
+        np.testing.assert_allclose(left, expected)
+        np.testing.assert_array_equal(left == 0, expected == 0)  # no rest of a subtraction
 
 
 @quickly
