@@ -21,7 +21,8 @@ from .bones import bone_mask
 from .rigid_patches import BoneMotion, Patch, Rigid
 
 WINDOW_HU = (-150.0, 900.0)  # soft tissue to cortex
-SEARCH_MM, WHOLE_MM, PATCH_MM = 6.0, (6.0, 3.0), 2.0  # voxels of the three steps
+SEARCH_MM, WHOLE_MM, PATCH_MM = 6.0, (6.0, 3.0), 2.0  # voxels of the three steps; one of the
+# second step is that of the first, so that a scan is made coarse once for both
 PATCH_DISTANCE_MM, PATCH_RADIUS_MM = 30.0, 24.0
 PATCH_ROOM_MM = 15.0  # how far a bone may have moved by itself
 SMALLEST_PATCH_ML = 1.5
@@ -47,13 +48,15 @@ def find_motion(current: sitk.Image, prior: sitk.Image,
     centres = patch_centres(mask)
     if not len(centres):
         raise BadInput("There is no bone in the current CT: choose a scan of the skeleton.")
-    shift, similarity = find_shift(current, prior)
+    coarse = {spacing: [on_cubes(image, spacing) for image in (current, prior)]
+              for spacing in WHOLE_MM}
+    shift, similarity = find_shift(*coarse[SEARCH_MM])
     if similarity < LEAST_SIMILARITY:
         raise BadInput("The two scans do not show the same part of the body: choose two CTs of one "
                        "patient that overlap.")
     whole = Rigid(np.eye(3), centres.mean(0), shift)
     for spacing in WHOLE_MM:
-        here, there = (_windowed(on_cubes(image, spacing)) for image in (current, prior))
+        here, there = map(_windowed, coarse[spacing])
         whole = _register(here, there, mask, whole, step=spacing / 3, most_steps=80)[0]
     found = list(_patches(_windowed(fine), _windowed(on_cubes(prior, PATCH_MM)), mask, centres,
                           whole, on_patches))

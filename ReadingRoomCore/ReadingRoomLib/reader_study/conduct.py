@@ -154,14 +154,16 @@ class ReaderLog:
 
     def __init__(self, path: Path, plan: StudyPlan, reader: str) -> None:
         self.path, self.plan, self.reader = path, plan, reader
+        self.readings = {(reading.case, reading.modality): reading
+                         for session in reading_order(plan, reader) for reading in session}
         self.answers: list[Answer] = self._read()
 
     @property
     def next(self) -> Reading | None:
         """What is to be read next; None when all is done."""
         done = {(answer.case, answer.modality) for answer in self.answers}
-        return next((reading for session in reading_order(self.plan, self.reader)
-                     for reading in session if (reading.case, reading.modality) not in done), None)
+        return next((reading for names, reading in self.readings.items() if names not in done),
+                    None)
 
     def washout_until(self) -> datetime | None:
         """When the next session may begin; None while one is going on or before the first."""
@@ -169,10 +171,7 @@ class ReaderLog:
         if reading is None or not self.answers:
             return None
         last = self.answers[-1]
-        sessions = reading_order(self.plan, self.reader)
-        session = next(r.session for s in sessions for r in s
-                       if (r.case, r.modality) == (last.case, last.modality))
-        if reading.session == session:
+        if reading.session == self.readings[last.case, last.modality].session:
             return None
         return datetime.fromisoformat(last.finished) + timedelta(days=self.plan.washout_days)
 
@@ -231,8 +230,6 @@ class ReaderLog:
     def _read(self) -> list[Answer]:
         if not self.path.exists():
             return []
-        expected = {(reading.case, reading.modality)
-                    for session in reading_order(self.plan, self.reader) for reading in session}
         answers = {}
         for line in self.path.read_bytes().split(b"\n"):
             try:
@@ -245,7 +242,7 @@ class ReaderLog:
                 answer = Answer(marks=marks, **entry)
             except (AttributeError, KeyError, TypeError) as error:
                 raise BadInput(f"{self.path.name} does not hold a reader's answers.") from error
-            if reader != self.reader or (answer.case, answer.modality) not in expected:
+            if reader != self.reader or (answer.case, answer.modality) not in self.readings:
                 raise BadInput(f"{self.path.name} holds the answers of another reader or study.")
             answers[answer.case, answer.modality] = answer
         return list(answers.values())
