@@ -233,6 +233,9 @@ def _paint_bone(image, regions, tissue, texture, slow, settings, random) -> None
         width = random.uniform(1.0, 4.4) / settings.spacing[1]
         mask = regions == code
         shell = torch.maximum(shell, _shell(mask, width) * random.uniform(0.35, 1.0))
+    # the plate of bone under cartilage is far thinner than cortex; at 3 mm a joint may show no edge
+    joints = _grown(tissue == Tissue.CARTILAGE, 5 / settings.spacing[1])
+    shell *= 1 - joints * random.uniform(0, 1)
     value = inner + shell * (cortex - inner)
     image[bone] = value[bone]
 
