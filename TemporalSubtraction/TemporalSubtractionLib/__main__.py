@@ -29,6 +29,9 @@ def register(
                                                "MetaImage.")],
     current: Annotated[Path, typer.Argument(help="The later CT of the same patient.")],
     output: OutputOption,
+    transform: Annotated[Path | None, typer.Option(
+        help="Take this transform from the current to the prior CT instead of searching for one; "
+             "any that 3D Slicer saves as .h5 or .tfm.")] = None,
     progress: ProgressOption = "bar",
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -40,7 +43,7 @@ def register(
         # heavy imports only now: help and wrong options are answered at once
         from .alignment import run
 
-        run(job, prior, current)
+        run(job, prior, current, transform)
 
 
 if __name__ == "__main__":

@@ -3,76 +3,176 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from ReadingRoomLib.commands import Job
-from ReadingRoomLib.geometry import AIR_HU, same_geometry
-from ReadingRoomLib.images import read_image
+from ReadingRoomLib.errors import BadInput
+from ReadingRoomLib.geometry import AIR_HU, physical_bounds, same_geometry
+from ReadingRoomLib.images import ImageInput, read_image
+from ReadingRoomLib.results import file_sha256
+from ReadingRoomLib.volume_files import plain_paths, quiet
 
-from .quality import GOOD, alignment_quality
+from .quality import GOOD, alignment_quality, without_bent_bone
 from .registration import find_motion
 
 LITTLE_ALIGNED = 0.7  # share of the bone below which the user is told
+MUCH_BENT = 0.05  # share of the bone above which the user is told
 
 
-def run(job: Job, prior: Path, current: Path) -> None:
+@dataclass(frozen=True)
+class Alignment:
+    """Two CTs of a patient, and where the points of one lie in the other.
+
+    Attributes:
+        current, prior: the scans as they were read.
+        transform: from points of the current CT to those of the prior one, mm, LPS; resamples the
+            prior CT onto the current one.
+        quality: how well the two fit, from :mod:`.quality`.
+        aligned_share: of the bone, how much fits well enough to be compared, 0 to 1.
+    """
+
+    current: ImageInput
+    prior: ImageInput
+    transform: sitk.Transform
+    quality: sitk.Image
+    aligned_share: float
+
+
+def run(job: Job, prior: Path, current: Path, transform: Path | None = None) -> None:
     """Align ``prior`` with ``current`` and write everything into the job's folder.
 
     Args:
         job: gets files and the manifest's entries.
-        prior, current: image files or DICOM folders of CTs of one patient.
+        prior, current, transform: as for :func:`align`.
 
     Raises:
-        BadInput: an image is no CT, or the two do not show the same bones.
+        BadInput: as from :func:`align`.
     """
-    job.progress.stage("read", 2, "Reading the CTs")
-    scans = {}
-    for done, (name, path) in enumerate((("prior", prior), ("current", current)), 1):
-        scans[name] = read_image(path, "CT")
-        for warning in scans[name].warnings:
-            job.warn(f"{scans[name].name}: {warning}")
-        job.progress.advance(done)
-    job.record(inputs=[{"name": scan.name, "sha256": scan.sha256} for scan in scans.values()])
-    before, now = scans["prior"].image, scans["current"].image
-    if scans["prior"].sha256 == scans["current"].sha256:
-        job.warn("Prior and current are the same scan.")
+    alignment = align(job, prior, current, transform)
+    job.progress.stage("write", 2, "Writing the result")
+    now, before = alignment.current.image, alignment.prior.image
+    sitk.WriteTransform(alignment.transform, str(job.folder / "transform.h5"))
+    sitk.WriteImage(alignment.quality, str(job.folder / "quality.nrrd"), useCompression=True)
+    job.progress.advance(1)
+    aligned = sitk.Resample(before, now, alignment.transform, sitk.sitkLinear, AIR_HU,
+                            sitk.sitkInt16)
+    sitk.WriteImage(aligned, str(job.folder / "prior_aligned.nrrd"), useCompression=True,
+                    compressionLevel=1)
+    job.record(
+        files={"transform": "transform.h5", "quality": "quality.nrrd",
+               "prior_aligned": "prior_aligned.nrrd"},
+        same_grid=same_geometry(before, now),
+    )
+    job.progress.advance(2)
 
+
+def align(job: Job, prior: Path, current: Path, transform: Path | None = None) -> Alignment:
+    """Read two CTs and find where the bones of the current one lie in the prior one.
+
+    Args:
+        job: gets stages, warnings, and the manifest's entries about scans and quality.
+        prior, current: image files or DICOM folders of CTs of one patient.
+        transform: a transform file that is taken as it is, from points of the current CT to those
+            of the prior one, as 3D Slicer and :func:`run` write it.
+
+    Raises:
+        BadInput: an image is no CT, the two do not show the same bones, or the transform cannot be
+            read or belongs to other scans.
+    """
+    before, now = _read(job, prior, current)
+    if transform is None:
+        found = _register(job, now, before)
+    else:
+        found = read_transform(transform, now.image)
+        job.record(transform={"name": transform.name, "sha256": file_sha256(transform)})
+    job.progress.stage("quality", 1, "Looking how well the bones fit")
+    with quiet():
+        quality = alignment_quality(now.image, before.image, found)
+        bent_share = 0.0
+        if transform is not None:  # ours moves every place of the skeleton rigidly
+            quality, bent_share = without_bent_bone(quality, found)
+    share = _share_of_good(quality, transform)
+    _warn_of_quality(job, share, bent_share, transform)
+    job.record(aligned_share=round(share, 4), good_quality=GOOD)
+    job.progress.advance(1)
+    return Alignment(now, before, found, quality, share)
+
+
+def read_transform(path: Path, current: sitk.Image) -> sitk.Transform:
+    """Read a transform of any kind from a file.
+
+    Args:
+        path: ``.h5``, ``.tfm``, ``.txt`` or ``.mat``.
+        current: CT whose points it must take somewhere.
+
+    Raises:
+        BadInput: it cannot be read, or is no transform of space.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path.name} cannot be found: check its name.")
+    try:
+        with plain_paths([path]) as [plain_path], quiet():
+            transform = sitk.ReadTransform(plain_path)
+    except RuntimeError as error:
+        raise BadInput(f"{path.name} is not a transform that can be read here: save the transform "
+                       "from the current to the prior CT as .h5 or .tfm.") from error
+    if transform.GetDimension() != 3:
+        raise BadInput(f"{path.name} is a transform of {transform.GetDimension()} dimensions: "
+                       "choose one of 3.")
+    corners = physical_bounds(current).T
+    if not np.isfinite([transform.TransformPoint(corner) for corner in corners.tolist()]).all():
+        raise BadInput(f"{path.name} holds values that are no numbers: make the transform again.")
+    return transform
+
+
+def _read(job: Job, prior: Path, current: Path) -> tuple[ImageInput, ImageInput]:
+    job.progress.stage("read", 2, "Reading the CTs")
+    scans = []
+    for path in (prior, current):
+        scans.append(read_image(path, "CT"))
+        for warning in scans[-1].warnings:
+            job.warn(f"{scans[-1].name}: {warning}")
+        job.progress.advance(len(scans))
+    job.record(inputs=[{"name": scan.name, "sha256": scan.sha256} for scan in scans])
+    before, now = scans
+    if before.sha256 == now.sha256:
+        job.warn("Prior and current are the same scan.")
+    return before, now
+
+
+def _register(job: Job, now: ImageInput, before: ImageInput) -> sitk.Transform:
     def on_patches(done: int, total: int) -> None:
         if done == 0:
             job.progress.stage("register", total, "Aligning the bones")
         job.progress.advance(done)
 
-    # ITK would tell of every place that lies beyond the other scan; such places are left out
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    motion = find_motion(now, before, on_patches)
-    job.progress.stage("write", 3, "Writing the result")
-    quality = alignment_quality(now, before, motion)
-    job.progress.advance(1)
-    transform = motion.transform(now)
-    sitk.WriteTransform(transform, str(job.folder / "transform.h5"))
-    sitk.WriteImage(quality, str(job.folder / "quality.nrrd"), useCompression=True)
-    job.progress.advance(2)
-    aligned = sitk.Resample(before, now, transform, sitk.sitkLinear, AIR_HU, sitk.sitkInt16)
-    sitk.WriteImage(aligned, str(job.folder / "prior_aligned.nrrd"), useCompression=True,
-                    compressionLevel=1)
-    share = _share_of_good(quality)
-    if share < LITTLE_ALIGNED:
-        job.warn(f"Only {share:.0%} of the bone could be aligned well: look at the quality map "
-                 "before comparing.")
-    job.record(
-        files={"transform": "transform.h5", "quality": "quality.nrrd",
-               "prior_aligned": "prior_aligned.nrrd"},
-        aligned_share=round(share, 4), good_quality=GOOD, patches=len(motion.patches),
-        same_grid=same_geometry(before, now),
-    )
-    job.progress.advance(3)
+    with quiet():  # ITK would tell of every place that lies beyond the other scan
+        motion = find_motion(now.image, before.image, on_patches)
+    job.record(patches=len(motion.patches))
+    return motion.transform(now.image)
 
 
-def _share_of_good(quality: sitk.Image) -> float:
+def _share_of_good(quality: sitk.Image, transform: Path | None) -> float:
     values = sitk.GetArrayViewFromImage(quality)
     bone = values > 0
-    return float((values[bone] >= GOOD).mean()) if bone.any() else 0.0
+    if not bone.any():
+        raise BadInput(
+            "There is no bone that both scans show: choose two CTs of the skeleton that overlap."
+            if transform is None else
+            f"{transform.name} does not take the bones of the current CT into the prior one: "
+            "choose the transform from the current to the prior CT.")
+    return float((values[bone] >= GOOD).mean())
 
 
+def _warn_of_quality(job: Job, share: float, bent_share: float, transform: Path | None) -> None:
+    if bent_share > MUCH_BENT:
+        job.warn(f"{transform.name} bends {bent_share:.0%} of the bone, which could hide a lesion: "
+                 "those places are left out in the quality map.")
+    if share < LITTLE_ALIGNED:
+        advice = ("look at the quality map before comparing" if transform is None else
+                  f"check that {transform.name} goes from the current to the prior CT")
+        job.warn(f"Only {share:.0%} of the bone could be aligned well: {advice}.")

@@ -13,9 +13,12 @@ from .rigid_patches import BoneMotion
 
 NEIGHBOURHOOD_MM = 14.0
 GOOD = 0.75  # below, the two scans must not be compared
+WORST = 0.01  # of bone that both scans show; 0 is where there is nothing to compare
+MOST_STRAIN = 0.15  # of bone; more could make a lesion shrink or grow away
 
 
-def alignment_quality(current: sitk.Image, prior: sitk.Image, motion: BoneMotion) -> sitk.Image:
+def alignment_quality(current: sitk.Image, prior: sitk.Image,
+                      motion: BoneMotion | sitk.Transform) -> sitk.Image:
     """Correlation of the two scans around every voxel of bone, once they are aligned.
 
     It is taken over a cube of 14 mm, in which lesions are small and the outline of the bone is not:
@@ -23,23 +26,53 @@ def alignment_quality(current: sitk.Image, prior: sitk.Image, motion: BoneMotion
 
     Args:
         current, prior: HU; any grid, LPS.
-        motion: from ``current`` to ``prior``.
+        motion: from ``current`` to ``prior``; any transform will do.
 
     Returns:
-        0 to 1 in bone, 0 elsewhere and where the prior scan does not reach; float32, on cubic
+        0.01 to 1 in bone, 0 elsewhere and where the prior scan does not reach; float32, on cubic
         voxels of 2 mm that cover ``current``.
     """
+    transform = motion.transform(current) if isinstance(motion, BoneMotion) else motion
     fine = on_cubes(current, PATCH_MM)
     mask = sitk.GetArrayFromImage(bone_mask(fine)) > 0
     outside = float(WINDOW_HU[0]) - 1e4
     moved = sitk.GetArrayFromImage(sitk.Resample(
-        on_cubes(prior, PATCH_MM), fine, motion.transform(fine), sitk.sitkLinear, outside,
-        sitk.sitkFloat32))
+        on_cubes(prior, PATCH_MM), fine, transform, sitk.sitkLinear, outside, sitk.sitkFloat32))
     seen = (moved > outside / 2) & ndimage.binary_dilation(mask, iterations=2)
     a, b = (image.clip(*WINDOW_HU) for image in (sitk.GetArrayFromImage(fine), moved))
-    quality = np.where(mask & seen, _local_correlation(a, b, seen.astype(np.float32)), 0.0)
-    result = sitk.GetImageFromArray(quality.clip(0, 1).astype(np.float32))
-    result.CopyInformation(fine)
+    correlation = _local_correlation(a, b, seen.astype(np.float32)).clip(WORST, 1)
+    return _like(fine, np.where(mask & seen, correlation, 0.0))
+
+
+def without_bent_bone(quality: sitk.Image, transform: sitk.Transform) -> tuple[sitk.Image, float]:
+    """The quality map where bone that the transform stretches, squeezes or shears is worst.
+
+    Bones do not bend, so a free deformation that bends one has followed something else, perhaps a
+    lesion that is new. The measure is the largest principal strain.
+
+    Args:
+        quality: of :func:`alignment_quality`.
+        transform: any, from the current to the prior CT.
+
+    Returns:
+        The map and the share of the bone that is bent, 0 to 1.
+    """
+    values = sitk.GetArrayFromImage(quality)
+    bone = values > 0
+    field = sitk.GetArrayFromImage(sitk.TransformToDisplacementField(
+        transform, sitk.sitkVectorFloat32, quality.GetSize(), quality.GetOrigin(),
+        quality.GetSpacing(), quality.GetDirection()))
+    slopes = [np.gradient(field, PATCH_MM, axis=axis)[bone] for axis in (2, 1, 0)]  # along x, y, z
+    stretches = np.linalg.svd(np.eye(3) + np.stack(slopes, -1), compute_uv=False)
+    bent = np.zeros_like(bone)
+    bent[bone] = np.abs(stretches - 1).max(-1) > MOST_STRAIN
+    values[bent] = WORST
+    return _like(quality, values), float(bent.sum() / max(bone.sum(), 1))
+
+
+def _like(image: sitk.Image, values: np.ndarray) -> sitk.Image:
+    result = sitk.GetImageFromArray(values.astype(np.float32))
+    result.CopyInformation(image)
     return result
 
 

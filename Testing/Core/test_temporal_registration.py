@@ -17,7 +17,7 @@ from ReadingRoomLib.results import read_result
 from TemporalSubtractionLib.__main__ import app
 from TemporalSubtractionLib.bones import bone_mask
 from TemporalSubtractionLib.follow_up import _points, simulate_follow_up
-from TemporalSubtractionLib.quality import alignment_quality
+from TemporalSubtractionLib.quality import WORST, alignment_quality, without_bent_bone
 from TemporalSubtractionLib.registration import (
     find_motion,
     find_shift,
@@ -283,12 +283,13 @@ def test_another_part_of_the_body_is_refused():
 # --- the command ---------------------------------------------------------------------------------
 
 
-def register(folder: Path, prior: sitk.Image, current: sitk.Image) -> tuple[int, Path]:
+def register(folder: Path, prior: sitk.Image, current: sitk.Image,
+             *options: object) -> tuple[int, Path]:
     for name, image in (("prior", prior), ("current", current)):
         sitk.WriteImage(sitk.Cast(image, sitk.sitkInt16), str(folder / f"{name}.nrrd"))
     output = folder / "result"
     return app.run(["register", str(folder / "prior.nrrd"), str(folder / "current.nrrd"),
-                    "--output", str(output), "--progress", "none"]), output
+                    "--output", str(output), "--progress", "none", *map(str, options)]), output
 
 
 def test_the_command_writes_transform_quality_and_the_aligned_scan(pair, tmp_path):
@@ -323,6 +324,139 @@ def test_scans_that_do_not_fit_end_with_one_sentence_and_no_folder(tmp_path, cap
     exit_code, output = register(tmp_path, sitk.Clamp(ct, ct.GetPixelID(), -1000, 60), ct)
     assert exit_code == BadInput.exit_code and not output.exists()
     assert "same part of the body" in capfd.readouterr().err
+
+
+# --- a transform made elsewhere ------------------------------------------------------------------
+
+
+def as_displacements(transform: sitk.Transform, image: sitk.Image) -> sitk.Transform:
+    return sitk.DisplacementFieldTransform(sitk.TransformToDisplacementField(
+        transform, sitk.sitkVectorFloat64, image.GetSize(), image.GetOrigin(), image.GetSpacing(),
+        image.GetDirection()))
+
+
+def as_affine(transform: sitk.Euler3DTransform) -> sitk.Transform:
+    affine = sitk.AffineTransform(3)
+    affine.SetCenter(transform.GetCenter())
+    affine.SetMatrix(transform.GetMatrix())
+    affine.SetTranslation(transform.GetTranslation())
+    return affine
+
+
+def as_spline(transform: sitk.Euler3DTransform, image: sitk.Image) -> sitk.Transform:
+    spline = sitk.BSplineTransformInitializer(image, [4, 4, 6])
+    places = _points(spline.GetCoefficientImages()[0]).reshape(-1, 3)
+    spline.SetParameters((Rigid.of(transform)(places) - places).T.ravel().tolist())
+    return spline
+
+
+FORMS = {
+    "rigid": lambda motion, image: motion.whole.transform(),
+    "affine": lambda motion, image: as_affine(motion.whole.transform()),
+    "spline": lambda motion, image: as_spline(motion.whole.transform(), image),
+    "displacements": lambda motion, image: as_displacements(motion.whole.transform(), image),
+    "composite": lambda motion, image: motion.transform(image),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("suffix", ["h5", "tfm"])
+def test_a_transform_made_elsewhere_is_taken_as_it_is(pair, motion, tmp_path, form, suffix):
+    prior, follow_up = pair
+    given = FORMS[form](motion, follow_up.current)
+    file = tmp_path / f"made elsewhere.{suffix}"
+    sitk.WriteTransform(given, str(file))
+    exit_code, output = register(tmp_path, prior, follow_up.current, "--transform", file)
+    assert exit_code == 0
+    manifest = read_result(output)
+    assert manifest["transform"]["name"] == file.name and manifest["aligned_share"] > 0.5
+    written = sitk.ReadTransform(str(output / "transform.h5"))
+    for point in _points(follow_up.current)[follow_up.bones > 0][::997].tolist():
+        np.testing.assert_allclose(written.TransformPoint(point), given.TransformPoint(point),
+                                   atol=1e-3)
+
+
+def test_a_transform_in_the_wrong_direction_is_warned_of(pair, motion, tmp_path):
+    prior, follow_up = pair
+    file = tmp_path / "inverse.h5"
+    sitk.WriteTransform(motion.whole.transform().GetInverse(), str(file))
+    exit_code, output = register(tmp_path, prior, follow_up.current, "--transform", file)
+    assert exit_code == 0
+    assert "check that inverse.h5 goes from the current" in read_result(output)["warnings"][0]
+
+
+def broken(file: Path) -> None:
+    file.write_text("no transform")
+
+
+def cut_off(file: Path) -> None:
+    sitk.WriteTransform(sitk.Euler3DTransform(), str(file))
+    file.write_bytes(file.read_bytes()[:300])
+
+
+def of_two_dimensions(file: Path) -> None:
+    sitk.WriteTransform(sitk.Euler2DTransform(), str(file))
+
+
+def without_numbers(file: Path) -> None:
+    shift = sitk.TranslationTransform(3, (0.0, float("nan"), 0.0))
+    sitk.WriteTransform(shift, str(file))
+
+
+def far_away(file: Path) -> None:
+    sitk.WriteTransform(sitk.TranslationTransform(3, (5000.0, 0.0, 0.0)), str(file))
+
+
+@pytest.mark.parametrize("make, sentence", [
+    (lambda file: None, "cannot be found"),
+    (broken, "is not a transform that can be read"),
+    (cut_off, "is not a transform that can be read"),
+    (of_two_dimensions, "is a transform of 2 dimensions"),
+    (without_numbers, "holds values that are no numbers"),
+    (far_away, "does not take the bones of the current CT into the prior one"),
+])
+def test_a_transform_that_cannot_be_used_ends_with_one_sentence(tmp_path, capfd, make, sentence):
+    ct, _ = spine(bones=2)
+    file = tmp_path / "given.h5"
+    make(file)
+    exit_code, output = register(tmp_path, ct, ct, "--transform", file)
+    assert exit_code == BadInput.exit_code and not output.exists()
+    assert f"given.h5 {sentence}" in capfd.readouterr().err
+
+
+def swelling(image: sitk.Image, centre: np.ndarray, reach: float, most: float) -> sitk.Transform:
+    """Everything near a point is drawn towards it."""
+    points = _points(image)
+    away = points - centre
+    share = most * np.exp(-(away**2).sum(-1) / (2 * reach**2))
+    field = sitk.GetImageFromArray(-share[..., None] * away, isVector=True)
+    field.CopyInformation(image)
+    return sitk.DisplacementFieldTransform(field)
+
+
+def test_bone_that_a_free_deformation_bends_is_not_trusted(tmp_path):
+    """A transform that shrinks a part of one vertebra, as one that hides a lesion would."""
+    ct, labels = spine()
+    array = sitk.GetArrayFromImage(labels)
+    points = _points(ct)
+    middle = points[array == 3].mean(0)
+    transform = swelling(ct, middle, reach=7.0, most=0.6)
+    quality = alignment_quality(ct, ct, transform)
+    judged, share = without_bent_bone(quality, transform)
+    before, after = map(sitk.GetArrayFromImage, (quality, judged))
+    distance = np.linalg.norm(_points(judged) - middle, axis=-1)
+    bone = before > 0
+    np.testing.assert_allclose(after[bone & (distance < 5)], WORST)
+    np.testing.assert_allclose(after[distance > 25], before[distance > 25])
+    assert 0.02 < share < 0.2
+    turned, none = without_bent_bone(quality, rigid((0.2, -0.3, 0.1), (9, 9, 9)).transform())
+    assert none == 0 and np.array_equal(sitk.GetArrayFromImage(turned), before)
+    file = tmp_path / "free.h5"
+    sitk.WriteTransform(swelling(ct, middle, reach=15.0, most=0.6), str(file))
+    exit_code, output = register(tmp_path, ct, ct, "--transform", file)
+    assert exit_code == 0
+    assert "free.h5 bends" in " ".join(read_result(output)["warnings"])
+    assert read_result(output)["aligned_share"] < 0.95
 
 
 # --- a real CT -----------------------------------------------------------------------------------
