@@ -20,6 +20,7 @@ from ReadingRoomLib.reader_study.conduct import (
     Lesion,
     Mark,
     ReaderLog,
+    ReadingClock,
     StudyPlan,
     collect,
     reading_order,
@@ -114,8 +115,12 @@ def test_between_the_sessions_lies_a_washout(plan, tmp_path):
     assert until == last + timedelta(days=28)
     with pytest.raises(BadInput, match=f"{until:%Y-%m-%d}"):
         log.add(log.next, [], None, 1, until - timedelta(seconds=1))
+    assert f"{until:%Y-%m-%d}" in log.reason_to_wait(until - timedelta(seconds=1))
+    assert log.reason_to_wait(until) == "" and log.reason_to_wait(until - timedelta(days=99))
     log.add(log.next, [], None, 1, until)
     assert log.washout_until() is None
+    read_all(log)
+    assert "All cases are read" in log.reason_to_wait(until)
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
@@ -180,6 +185,63 @@ def test_answers_are_checked(plan, tmp_path):
     assert not (tmp_path / "a.jsonl").exists() and not (tmp_path / "b.jsonl").exists()
     log.add(log.next, [], 0, 1, MONDAY)
     assert log.answers[0].rating == 0
+
+
+def test_what_is_missing_is_asked_for(plan):
+    assert plan.missing([], None, None) == "" and plan.missing([0, 100], None, None) == ""
+    assert "mark 2" in plan.missing([0, None, 100], None, None)
+    assert "ill" in replace(plan, free_response=False).missing([], None, None)
+    assert replace(plan, free_response=False).missing([], 0, None) == ""
+    asks = replace(plan, quality=("good", "poor"))
+    assert "how good" in asks.missing([1], None, None) and "how good" in asks.missing([], None, "")
+    assert asks.missing([1], None, "poor") == ""
+
+
+def test_the_quality_of_the_images_is_kept(plan, tmp_path):
+    log = ReaderLog(tmp_path / "a.jsonl", replace(plan, quality=("good", "poor")), "Ann")
+    for quality in (None, "excellent"):
+        with pytest.raises(BadInput, match="how good"):
+            log.add(log.next, [], None, 1, MONDAY, quality)
+    log.add(log.next, [], None, 1, MONDAY, "poor")
+    assert ReaderLog(log.path, log.plan, "Ann").answers[0].quality == "poor"
+    unasked = ReaderLog(tmp_path / "b.jsonl", plan, "Ann")
+    with pytest.raises(BadInput, match="does not ask"):
+        unasked.add(unasked.next, [], None, 1, MONDAY, "poor")
+
+
+def test_answers_from_before_quality_was_asked_are_understood(plan, tmp_path):
+    log = ReaderLog(tmp_path / "a.jsonl", plan, "Ann")
+    read_all(log, count=1)
+    entry = json.loads(log.path.read_text())
+    del entry["quality"]
+    log.path.write_text(json.dumps(entry) + "\n")
+    assert ReaderLog(log.path, plan, "Ann").answers == log.answers
+
+
+def test_the_clock_counts_only_while_it_runs():
+    time = [100.0]
+    clock = ReadingClock(lambda: time[0])
+
+    def wait(seconds):
+        time[0] += seconds
+
+    wait(5)
+    assert clock.seconds == 0 and not clock.running
+    clock.run()
+    wait(3)
+    clock.run()  # runs already
+    wait(1)
+    assert clock.seconds == 4 and clock.running
+    clock.pause()
+    wait(7)
+    clock.pause()
+    assert clock.seconds == 4
+    clock.run()
+    wait(2)
+    assert clock.seconds == 6
+    clock.reset()
+    wait(2)
+    assert clock.seconds == 0 and not clock.running
 
 
 # --- scoring -------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,6 +36,7 @@ class StudyPlan:
         seed: of the random order; the same plan gives the same order.
         washout_days: between a reader's last reading of one session and the first of the next.
         free_response: whether places are marked; otherwise cases are rated.
+        quality: words for the quality of the images, the best first; none when it is not asked.
 
     Raises:
         BadInput: a name is empty or there twice, or there is nothing to read.
@@ -46,14 +48,32 @@ class StudyPlan:
     seed: int = 0
     washout_days: float = 28.0
     free_response: bool = True
+    quality: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for kind in ("cases", "modalities", "readers"):
+        for kind in ("cases", "modalities", "readers", "quality"):
             names = getattr(self, kind)
-            if not names:
+            if not names and kind != "quality":
                 raise BadInput(f"The reader study has no {kind}.")
             if len(set(names)) < len(names) or not all(name.strip() for name in names):
                 raise BadInput(f"The {kind} of the reader study need different names.")
+
+    def missing(self, marks: Sequence[float | None], rating: float | None,
+                quality: str | None) -> str:
+        """What a reader has still to say about a case, in a sentence; empty when nothing.
+
+        Args:
+            marks: confidence of each mark, None where it was not given.
+            rating, quality: see :class:`Answer`.
+        """
+        for number, confidence in enumerate(marks, 1):
+            if confidence is None:
+                return f"Say how sure you are of mark {number}."
+        if not self.free_response and rating is None:
+            return "Say how sure you are that this patient is ill."
+        if self.quality and quality not in self.quality:
+            return "Say how good the images are."
+        return ""
 
 
 @dataclass(frozen=True)
@@ -93,8 +113,9 @@ class Answer:
         case, modality: names.
         marks: in a free-response study; none when nothing was seen.
         rating: of the case, 0 to 100; None in a free-response study.
-        seconds: from when the case was shown.
+        seconds: in which the case was looked at.
         finished: local time, ISO 8601.
+        quality: of the images, in the words of the plan; None when it is not asked.
     """
 
     case: str
@@ -103,6 +124,7 @@ class Answer:
     rating: float | None
     seconds: float
     finished: str
+    quality: str | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +157,41 @@ def reading_order(plan: StudyPlan, reader: str) -> list[list[Reading]]:
                     plan.modalities[(share[case] + first + session) % count])
             for number, case in enumerate(order, 1)])
     return sessions
+
+
+class ReadingClock:
+    """Counts the seconds in which a case is looked at.
+
+    Args:
+        now: a clock that only goes forward, in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._counted = 0.0
+        self._began: float | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._began is not None
+
+    @property
+    def seconds(self) -> float:
+        """Counted since the last reset."""
+        return self._counted + (self._now() - self._began if self.running else 0.0)
+
+    def run(self) -> None:
+        """Count on; nothing changes when it runs already."""
+        if not self.running:
+            self._began = self._now()
+
+    def pause(self) -> None:
+        """Stop counting, and keep what was counted."""
+        self._counted, self._began = self.seconds, None
+
+    def reset(self) -> None:
+        """Stop counting, and forget what was counted."""
+        self._counted, self._began = 0.0, None
 
 
 class ReaderLog:
@@ -175,8 +232,21 @@ class ReaderLog:
             return None
         return datetime.fromisoformat(last.finished) + timedelta(days=self.plan.washout_days)
 
+    def reason_to_wait(self, now: datetime | None = None) -> str:
+        """Why nothing may be read now, in a sentence; empty when the next case may be.
+
+        Args:
+            now: local time.
+        """
+        if self.next is None:
+            return "All cases are read. Thank you."
+        until = self.washout_until()
+        if until and (now or datetime.now()) < until:
+            return f"The next session begins on {until:%Y-%m-%d at %H:%M}."
+        return ""
+
     def add(self, reading: Reading, marks: Sequence[Mark], rating: float | None, seconds: float,
-            now: datetime | None = None) -> None:
+            now: datetime | None = None, quality: str | None = None) -> None:
         """Keep an answer.
 
         Args:
@@ -185,26 +255,32 @@ class ReaderLog:
             rating: of the case, otherwise.
             seconds: how long it took.
             now: local time.
+            quality: of the images, where the plan asks for it.
 
         Raises:
-            BadInput: another case is next, the washout is not over, or a rating is missing or not
-                within 0 and 100.
+            BadInput: another case is next, the washout is not over, the quality of the images is
+                missing or not asked, or a rating is missing or not within 0 and 100.
             OSError: the file cannot be written; then the answer is not kept.
         """
         now = now or datetime.now()
         if reading != self.next:
             raise BadInput("Another case is to be read next: open the study again.")
-        until = self.washout_until()
-        if until and now < until:
-            raise BadInput(f"The next session begins on {until:%Y-%m-%d}.")
+        reason = self.reason_to_wait(now)
+        if reason:
+            raise BadInput(reason)
         if self.plan.free_response == (rating is not None) or (marks and rating is not None):
             raise BadInput("Mark the lesions you see." if self.plan.free_response
                            else "Say how sure you are that this patient is ill.")
+        missing = self.plan.missing([mark.rating for mark in marks], rating, quality)
+        if missing:
+            raise BadInput(missing)
+        if quality is not None and not self.plan.quality:
+            raise BadInput("This study does not ask for the quality of the images.")
         for value in [mark.rating for mark in marks] + ([] if rating is None else [rating]):
             if not LOWEST <= value <= HIGHEST:
                 raise BadInput(f"A confidence lies between {LOWEST} and {HIGHEST}.")
         answer = Answer(reading.case, reading.modality, tuple(marks), rating, float(seconds),
-                        now.isoformat(timespec="seconds"))
+                        now.isoformat(timespec="seconds"), quality)
         self._append({"reader": self.reader, **asdict(answer)})
         self.answers.append(answer)
 

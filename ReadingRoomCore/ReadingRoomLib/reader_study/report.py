@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A reader study from workbook to result folder: report, tables, curves."""
+"""A reader study from workbook or study folder to result folder: report, tables, curves."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from ReadingRoomLib.commands import Job
 from ReadingRoomLib.results import DISCLAIMER
 
 from .analysis import Estimate, Inference, ObuchowskiRockette, obuchowski_rockette
+from .conduct import Answer
 from .figures_of_merit import Figure, curve
+from .folder import StudyFolder
 from .study import ReaderStudy
-from .workbook import read_workbook
+from .workbook import read_workbook, write_workbook
 
 AXES = {
     Figure.ROC: ("False positive fraction", "True positive fraction"),
@@ -32,6 +34,7 @@ HOLDS_FOR = {
     "readers": "for other readers like these and these cases",
 }
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # told apart by the colour blind
+SVG = 'xmlns="http://www.w3.org/2000/svg"'
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 54rem; margin: 2rem auto;
        padding: 0 1rem }
@@ -44,19 +47,23 @@ footer { color: #666; margin-top: 3rem }
 """
 
 
-def run(job: Job, workbook: Path, figure: str | None) -> None:
-    """Analyse a workbook and write everything into the job's folder.
+def run(job: Job, source: Path, truth: Path | None, figure: str | None) -> None:
+    """Analyse a workbook or a study folder and write everything into the job's folder.
 
     Args:
         job: gets files and the manifest's entries.
-        workbook: see :func:`read_workbook`.
+        source: see :func:`read_workbook` and :class:`StudyFolder`.
+        truth: see :func:`read_truth`; for a study folder.
         figure: name of a :class:`Figure`; None takes the one that suits the study.
 
     Raises:
-        BadInput: the workbook cannot be read or is no complete study.
+        BadInput: the workbook or folder cannot be read or is no complete study.
     """
     job.progress.stage("analyse", 3, "Reading the ratings")
-    study = read_workbook(workbook)
+    if truth is None:
+        study, said = read_workbook(source), []
+    else:
+        study, said = _collect(job, StudyFolder(source), truth)
     job.progress.advance(1)
     chosen = Figure(figure) if figure else (Figure.WAFROC if study.free_response else Figure.ROC)
     if chosen == Figure.FROC:
@@ -71,7 +78,7 @@ def run(job: Job, workbook: Path, figure: str | None) -> None:
               for i, modality in enumerate(study.modalities)
               for j, reader in enumerate(study.readers)}
     files = {"figures_of_merit": "figures_of_merit.csv", "comparisons": "comparisons.csv",
-             "curves": "curves.csv", "report": "report.html"}
+             "curves": "curves.csv", "picture": "curves.svg", "report": "report.html"}
     _write_csv(job.folder / files["figures_of_merit"],
                ("modality", "reader", str(chosen), "standard_error", "low", "high"),
                ((study.modalities[i], study.readers[j], e.value, e.standard_error, e.low, e.high)
@@ -84,10 +91,30 @@ def run(job: Job, workbook: Path, figure: str | None) -> None:
     _write_csv(job.folder / files["curves"], ("modality", "reader", "x", "y"),
                ((*names, *point) for names, points in curves.items()
                 for point in zip(*points, strict=True)))
-    (job.folder / files["report"]).write_text(_page(study, result, curves), "utf-8")
+    picture = _picture(study, result.figure, curves)
+    # a file of its own must say that it is SVG; inside a page nothing may
+    (job.folder / files["picture"]).write_text(picture.replace("<svg", f"<svg {SVG}", 1), "utf-8")
+    (job.folder / files["report"]).write_text(_page(study, result, picture, said), "utf-8")
     job.record(files=files, study=_size(study), figure=str(chosen),
                sentences=[_sentence(e, i) for i in result.inferences for e in i.differences])
     job.progress.advance(3)
+
+
+def _collect(job: Job, folder: StudyFolder, truth: Path) -> tuple[ReaderStudy, list[str]]:
+    """The study that was read in a folder, and what else was said, as parts of the page."""
+    study = folder.collect(truth)
+    answers = {reader: folder.log(reader).answers for reader in folder.plan.readers}
+    files = {"ratings": "ratings.xlsx", "readings": "readings.csv"}
+    write_workbook(study, job.folder / files["ratings"])
+    _write_csv(job.folder / files["readings"],
+               ("reader", "patient", "modality", "marks", "rating", "quality", "seconds",
+                "finished"),
+               ((reader, a.case, a.modality, len(a.marks), a.rating, a.quality, a.seconds,
+                 a.finished) for reader, given in answers.items() for a in given))
+    job.record(files=files)
+    every = [answer for given in answers.values() for answer in given]
+    return study, ["<h2>Reading</h2>",
+                   _reading_table(every, folder.plan.modalities, folder.plan.quality)]
 
 
 def _write_csv(path: Path, heading: Sequence[str], rows: Iterable[Sequence]) -> None:
@@ -120,7 +147,8 @@ def _p(p: float) -> str:
 # --- the page ------------------------------------------------------------------------------------
 
 
-def _page(study: ReaderStudy, result: ObuchowskiRockette, curves: dict) -> str:
+def _page(study: ReaderStudy, result: ObuchowskiRockette, picture: str,
+          said: Sequence[str]) -> str:
     size = _size(study)
     body = [
         "<h1>Reader study</h1>",
@@ -130,11 +158,12 @@ def _page(study: ReaderStudy, result: ObuchowskiRockette, curves: dict) -> str:
         "<h2>Differences between modalities</h2>" if len(study.modalities) > 1 else "",
         *(f"<p>{escape(_sentence(e, i))}</p>" for i in result.inferences for e in i.differences),
         "<h2>Curves</h2>",
-        _picture(study, result.figure, curves),
+        picture,
         "<h2>Each reader</h2>",
         _reader_table(study, result),
         "<h2>Mean over the readers</h2>",
         _mean_table(study, result),
+        *said,
         "<h2>Variances</h2>",
         _variance_table(result),
         "<p>Obuchowski and Rockette's analysis of variance with jackknife covariances and the "
@@ -170,6 +199,20 @@ def _mean_table(study: ReaderStudy, result: ObuchowskiRockette) -> str:
     rows = ([HOLDS_FOR[i.population], *(_with_interval(e) for e in i.means)]
             for i in result.inferences)
     return _table(["interval", *study.modalities], rows)
+
+
+def _reading_table(answers: Sequence[Answer], modalities: Sequence[str],
+                   quality: Sequence[str]) -> str:
+    """Time for a case, and how often the images were of which quality."""
+    rows = []
+    for modality in modalities:
+        given = [answer for answer in answers if answer.modality == modality]
+        low, middle, high = np.percentile([answer.seconds for answer in given], (25, 50, 75))
+        counts = [sum(answer.quality == word for answer in given) for word in quality]
+        rows.append([modality, f"{middle:.0f} ({low:.0f} to {high:.0f})",
+                     *(f"{count} ({100 * count / len(given):.1f} %)" for count in counts)])
+    return _table(["modality", "seconds for a case (quartiles)",
+                   *(f"images {word}" for word in quality)], rows)
 
 
 def _variance_table(result: ObuchowskiRockette) -> str:
