@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import enum
-import json
 import os
 from dataclasses import dataclass
 from typing import Annotated
 
-import qt
 import slicer
-import vtk
 from slicer import (
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
@@ -17,17 +14,10 @@ from slicer import (
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
-from slicer.ScriptedLoadableModule import (
-    ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
-    ScriptedLoadableModuleWidget,
-)
-from slicer.util import VTKObservationMixin
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
 
 from MuscleSegLib.measurement_table import BY_NAME, columns_of, rows_of
 from ReadingRoomSlicerLib import (
-    dependencies,
     jobs,
     panel,
     results,
@@ -38,6 +28,7 @@ from ReadingRoomSlicerLib import (
     views,
     volumes,
 )
+from ReadingRoomSlicerLib.module import ReadingRoomLogic, ReadingRoomWidget
 
 #
 # MuscleSeg
@@ -136,239 +127,92 @@ class MuscleSegParameterNode:
 #
 
 
-class MuscleSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+RESULT_HEADERS = (
+    (_("Structure"), _("Click a structure to see it in the views.")),
+    (_("mL"), _("Volume in millilitres.")),
+    (_("HU"), _("Mean density in Hounsfield units.")),
+    (_("Uncertainty"), _("0: the model is sure. 1: it is torn between two structures.")),
+    (_("Check"), _("Why you should look at this structure before using it.")),
+)
+
+
+class MuscleSegWidget(ReadingRoomWidget):
     """The panel: inputs, model, Apply, result."""
 
-    def __init__(self, parent=None) -> None:
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self.logic = None
-        self.panel = None
-        self.sampleLoader = None
-        self._parameterNode = None
-        self._parameterNodeGuiTag = None
-        self._shownNodes = None
+    applyToolTip = _("Segment the CT and measure each structure.")
+    resultHeaders = RESULT_HEADERS
 
     def setup(self) -> None:
         """Called when the user opens the module the first time."""
-        ScriptedLoadableModuleWidget.setup(self)
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/MuscleSeg.ui"))
-        self.layout.addWidget(uiWidget)
-        self.panel = panel.ReadingRoomPanel(
-            uiWidget, libraryFile("models.json"), self.onModelChanged)
-        self.ui = self.panel.ui
-        uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.logic = MuscleSegLogic()
-        self.sampleLoader = samples.SampleLoader()
-
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
-
-        self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
-        self.ui.cancelButton.connect("clicked(bool)", self.onCancelButton)
-        self.ui.sampleButton.connect("clicked(bool)", self.onSampleButton)
-        self.ui.resultTable.connect("cellClicked(int,int)", self.onResultClicked)
-        self.ui.show3DButton.connect("toggled(bool)", self.onShow3D)
-        self.ui.volumeRenderingButton.connect("toggled(bool)", self.onVolumeRendering)
-        self.ui.uncertaintyButton.connect("toggled(bool)", self.onUncertainty)
-        self.ui.exportButton.connect("clicked(bool)", self.onExportButton)
-
+        super().setup()
+        self.setUpPanel(MuscleSegLogic(), libraryFile("models.json"))
+        self.panel.nameOverlay(
+            _("Uncertainty"), _("Show over the image where the model was unsure."))
         self.initializeParameterNode()
 
-    def cleanup(self) -> None:
-        """Called when the application closes or the module is reloaded."""
-        self.sampleLoader.cancel()
-        self.logic.shutdown()
-        self.setParameterNode(None)
-        self.removeObservers()
-
-    def enter(self) -> None:
-        """Called each time the user opens this module."""
-        self.initializeParameterNode()
-
-    def exit(self) -> None:
-        """Called each time the user opens a different module; a computation goes on."""
-        if self._parameterNode:
-            self.setParameterNode(None)
-
-    def onSceneStartClose(self, caller, event) -> None:
-        """Called just before the scene is closed."""
-        self.sampleLoader.cancel()
-        self.logic.cancel()
-        self.setParameterNode(None)
-
-    def onSceneEndClose(self, caller, event) -> None:
-        """Called just after the scene is closed."""
-        self.panel.showMessage("")
-        self.panel.showResult(RESULT_HEADERS, None)
-        if self.parent.isEntered:
-            self.initializeParameterNode()
-
-    def onSceneEndImport(self, caller, event) -> None:
-        """Called when a scene was loaded: it may hold a result."""
-        if self.parent.isEntered:
-            self.initializeParameterNode()
-
-    # Parameter node
-
-    def initializeParameterNode(self) -> None:
-        """Ensure that the parameter node exists and is observed."""
-        self.setParameterNode(self.logic.getParameterNode())
-        if not self._parameterNode.inputVolume:
+    def chooseInputs(self, parameterNode) -> None:
+        if not parameterNode.inputVolume:
             firstVolumeNode = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
             if firstVolumeNode:
-                self._parameterNode.inputVolume = firstVolumeNode
+                parameterNode.inputVolume = firstVolumeNode
 
-    def setParameterNode(self, parameterNode) -> None:
-        """Show and observe a parameter node, or none."""
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent,
-                                self.onParameterNodeModified)
-        self._parameterNode = parameterNode
-        if self._parameterNode:
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            # The node, not its wrapper: the mixin keeps what was ever observed, and there is a
-            # new wrapper each time the module is entered.
-            self.addObserver(self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent,
-                             self.onParameterNodeModified)
-            self._shownNodes = None
-            self.onParameterNodeModified()
+    def showParameters(self, parameterNode) -> None:
+        self.panel.showModels(parameterNode.recipe.value, parameterNode.model)
 
-    def onParameterNodeModified(self, caller=None, event=None) -> None:
-        if not self._parameterNode:
-            return
-        nodes = (self._parameterNode.segmentation, self._parameterNode.measurements)
-        if nodes != self._shownNodes:
-            self._shownNodes = nodes
-            self.showResult()
-        self.panel.showModels(self._parameterNode.recipe.value, self._parameterNode.model)
-        self._checkCanApply()
-
-    def onModelChanged(self) -> None:
-        if self._parameterNode:
-            self._parameterNode.model = self.panel.modelName
-
-    def _checkCanApply(self, caller=None, event=None) -> None:
-        self.panel.setCanApply(
-            self._reasonNotToApply(), _("Segment the CT and measure each structure."))
-
-    def _reasonNotToApply(self) -> str:
-        """What is missing for Apply, in a sentence; empty when nothing is."""
+    def reasonNotToApply(self) -> str:
         volumeNode = self._parameterNode.inputVolume if self._parameterNode else None
-        if self.logic.running:
-            return _("The computation is running.")
         if not volumeNode:
             return _("Choose a CT first.")
-        if not volumeNode.GetImageData():
-            return _("The chosen volume holds no image.")
-        modality = volumes.modality(volumeNode)
-        if modality and modality != "CT":
-            return _("The chosen volume is {modality}, but a CT is needed.").format(
-                modality=modality)
+        if reason := volumes.reasonNotCT(volumeNode):
+            return reason
         if not self.panel.modelName:
             return _("There is no model of the chosen recipe.")
         return ""
 
-    # Apply and Cancel
+    def startComputation(self, parameterNode, **callbacks) -> None:
+        self.logic.process(
+            parameterNode.inputVolume,
+            model=self.panel.modelName,
+            samples=parameterNode.samples,
+            sides=parameterNode.sides,
+            device=parameterNode.device.value,
+            seed=parameterNode.seed,
+            previous=self.logic.resultOf(parameterNode),
+            **callbacks,
+        )
 
-    def onApplyButton(self) -> None:
-        """Called when the user presses Apply."""
-        parameterNode = self._parameterNode
-        self.panel.showMessage("")
-        with slicer.util.tryWithErrorDisplay(_("The computation could not be started.")):
-            dependencies.ensureDependencies(_("MuscleSeg"))
-            self.logic.process(
-                parameterNode.inputVolume,
-                model=self.panel.modelName,
-                samples=parameterNode.samples,
-                sides=parameterNode.sides,
-                device=parameterNode.device.value,
-                seed=parameterNode.seed,
-                previous=self.logic.resultOf(parameterNode),
-                onProgress=self.panel.showProgress,
-                onFinished=self.onFinished,
-                onFailed=self.onFailed,
-            )
-            self.panel.setRunning(True)
-            self._checkCanApply()
-
-    def onCancelButton(self) -> None:
-        """Called when the user presses Cancel."""
-        self.logic.cancel()
-
-    def onFinished(self, result) -> None:
-        """Called when there is a result."""
-        self.panel.setRunning(False)
-        self.panel.showMessage("")
-        parameterNode = self.logic.getParameterNode()
+    def keepResult(self, parameterNode, result) -> None:
         parameterNode.segmentation = result.segmentation
         parameterNode.uncertaintyVolume = result.uncertaintyVolume
         parameterNode.measurements = result.measurements
         parameterNode.report = result.report
-        self._checkCanApply()
-        if self._parameterNode:
-            self.showResult()
-
-    def onFailed(self, code, sentence, log) -> None:
-        """Called when there is none."""
-        self.panel.setRunning(False)
-        if code == "CANCELLED":
-            self.panel.showMessage(sentence)
-        else:
-            self.panel.showMessage(sentence, log or sentence, isError=True)
-        self._checkCanApply()
 
     def onSampleButton(self) -> None:
-        """Called when the user wants to try the module."""
-        self.ui.sampleButton.enabled = False
-        self.panel.showMessage(_("Fetching the example CT..."))
-        self.sampleLoader.load(samples.EXAMPLE_CT, self.onSampleLoaded, self.onSampleFailed)
-
-    def onSampleLoaded(self, volumeNode) -> None:
-        self.ui.sampleButton.enabled = True
-        self.panel.showMessage("")
-        self.logic.getParameterNode().inputVolume = volumeNode
-
-    def onSampleFailed(self, code, sentence, log) -> None:
-        self.ui.sampleButton.enabled = True
-        self.panel.showMessage(sentence, log, isError=code != "CANCELLED")
+        self.loadSamples(_("Fetching the example CT..."), {"inputVolume": samples.EXAMPLE_CT})
 
     # Result
 
     def showResult(self) -> None:
-        """Show the result that the scene holds, or none."""
         result = self.logic.resultOf(self._parameterNode)
         if not result:
-            self.panel.showResult(RESULT_HEADERS, None)
+            self.panel.showResult(self.resultHeaders, None)
             return
         columns = tables.columns(result.measurements)
         rows = resultRows(columns, result.segmentation)
-        self.panel.showResult(RESULT_HEADERS, rows, summaryOf(rows, result.manifest))
-        self._showStateOfViews(result)
-
-    def _showStateOfViews(self, result) -> None:
-        """Let the buttons show what the views show."""
-        for button, shown in (
+        self.panel.showResult(self.resultHeaders, rows, summaryOf(rows, result.manifest))
+        self.showStateOfViews(
             (self.ui.show3DButton, views.isShownIn3D(result.segmentation)),
             (self.ui.volumeRenderingButton, views.isVolumeRendered(result.inputVolume)),
-            (self.ui.uncertaintyButton, views.isOverlay(result.uncertaintyVolume)),
-        ):
-            blocked = button.blockSignals(True)
-            button.checked = shown
-            button.blockSignals(blocked)
+            (self.ui.overlayButton, views.isOverlay(result.uncertaintyVolume)),
+        )
         self.ui.volumeRenderingButton.enabled = result.inputVolume is not None
 
     def onResultClicked(self, row, column) -> None:
-        """Called when the user clicks a structure: the views go there."""
         result = self.logic.resultOf(self._parameterNode)
         if not result:
             self.showResult()
             return
-        point = segmentations.pointInside(result.segmentation, self.panel.keyOfRow(row))
-        if point:
-            views.jumpTo(point)
+        views.jumpToSegment(result.segmentation, self.panel.keyOfRow(row))
 
     def onShow3D(self, show) -> None:
         with slicer.util.tryWithErrorDisplay(_("The surfaces cannot be shown."), waitCursor=True):
@@ -380,27 +224,8 @@ class MuscleSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             result = self.logic.resultOf(self._parameterNode)
             views.showVolumeRendering(result.inputVolume, show, RENDERING_PRESET)
 
-    def onUncertainty(self, show) -> None:
+    def onOverlay(self, show) -> None:
         views.showOverlay(self._parameterNode.uncertaintyVolume, show)
-
-    def onExportButton(self) -> None:
-        """Called when the user wants the result as files."""
-        folder = qt.QFileDialog.getExistingDirectory(None, _("Folder for the result"))
-        if not folder:
-            return
-        with slicer.util.tryWithErrorDisplay(_("The result cannot be written."), waitCursor=True):
-            with self.panel.busy(_("Writing the files...")):
-                target = self.logic.export(self.logic.resultOf(self._parameterNode), folder)
-            self.panel.showMessage(_("Written to {folder}").format(folder=target))
-
-
-RESULT_HEADERS = (
-    (_("Structure"), _("Click a structure to see it in the views.")),
-    (_("mL"), _("Volume in millilitres.")),
-    (_("HU"), _("Mean density in Hounsfield units.")),
-    (_("Uncertainty"), _("0: the model is sure. 1: it is torn between two structures.")),
-    (_("Check"), _("Why you should look at this structure before using it.")),
-)
 
 
 def resultRows(columns, segmentationNode) -> list:
@@ -452,10 +277,10 @@ class MuscleSegResult:
 
     @property
     def manifest(self) -> dict:
-        return json.loads(self.report.GetText() or "{}") if self.report else {}
+        return results.manifestOf(self.report)
 
 
-class MuscleSegLogic(ScriptedLoadableModuleLogic):
+class MuscleSegLogic(ReadingRoomLogic):
     """
     Runs the segmentation and puts the result into the scene. Needs no widget::
 
@@ -463,34 +288,12 @@ class MuscleSegLogic(ScriptedLoadableModuleLogic):
       slicer.util.saveNode(result.segmentation, "hip.seg.nrrd")
     """
 
+    library = LIBRARY
+    parameterNodeClass = MuscleSegParameterNode
+
     # Below it uncertainty is not drawn: every border is a little uncertain, and the image shall
     # stay visible where the model is sure.
     SHOWN_UNCERTAINTY = 0.15
-
-    def __init__(self) -> None:
-        ScriptedLoadableModuleLogic.__init__(self)
-        self._runner = jobs.JobRunner(LIBRARY)
-
-    def getParameterNode(self):
-        node = super().getParameterNode()
-        isNew = not node.GetParameterNames()
-        parameterNode = MuscleSegParameterNode(node)
-        if isNew:
-            parameterNode.device = settings.device()
-        return parameterNode
-
-    @property
-    def running(self) -> bool:
-        """Whether a computation is under way."""
-        return self._runner.running
-
-    def cancel(self) -> None:
-        """End the computation; nothing of it stays."""
-        self._runner.cancel()
-
-    def shutdown(self) -> None:
-        """End the computation and the process that is kept for the next one."""
-        self._runner.shutdown()
 
     def resultOf(self, parameterNode):
         """The result that a parameter node refers to; None when a part of it is not there."""
@@ -571,9 +374,7 @@ class MuscleSegLogic(ScriptedLoadableModuleLogic):
         volumes.readVolume(result.uncertaintyVolume, files["uncertainty"])
         volumes.showAsUncertainty(result.uncertaintyVolume, self.SHOWN_UNCERTAINTY, 1.0)
         tables.setColumns(result.measurements, columns_of(tables.readRows(files["measurements"])))
-        result.report.SetText(json.dumps(
-            {key: value for key, value in manifest.items() if key not in ("id", "folder")},
-            indent=2))
+        results.keepManifest(result.report, manifest)
         for node in (result.segmentation, result.uncertaintyVolume, result.measurements,
                      result.report):
             volumes.placeWith(node, inputVolume)
@@ -615,8 +416,7 @@ class MuscleSegLogic(ScriptedLoadableModuleLogic):
         if result.uncertaintyVolume:
             volumes.writeVolume(result.uncertaintyVolume, path("uncertainty.nrrd"))
         tables.writeRows(rows_of(tables.columns(result.measurements)), path("measurements.csv"))
-        with open(path("result.json"), "w", encoding="utf-8") as file:
-            file.write(result.report.GetText() if result.report else "{}")
+        results.writeManifest(result.report, path("result.json"))
         return target
 
 

@@ -21,13 +21,15 @@ from .resources import resourcePath
 
 CHECK_BACKGROUND = (255, 214, 150)
 CHECK_TEXT = (120, 50, 0)
+DIMMED_TEXT = (150, 150, 150)
 
 
 class ReadingRoomPanel:
     """Completes the panel of a module.
 
     :param moduleWidget: what was loaded from the module's .ui file. It has an ``inputsWidget``
-      and an ``advancedCollapsibleButton``, each with a form layout, in a vertical layout.
+      and an ``advancedCollapsibleButton``, each with a form layout, in a vertical layout. It may
+      have a ``resultToolsWidget``, which goes below the result table.
     :param registryPath: the module's ``models.json``.
     :param onModelChanged: called when the user chooses another model.
     """
@@ -63,6 +65,12 @@ class ReadingRoomPanel:
         for part in (parts.runWidget, parts.resultCollapsibleButton, parts.disclaimerLabel):
             layout.addWidget(part)
         layout.addStretch(1)
+        self._resultParts = [parts.resultTable, parts.resultButtonsWidget]
+        if hasattr(own, "resultToolsWidget"):
+            result = parts.resultCollapsibleButton.layout()
+            result.insertWidget(
+                result.indexOf(parts.resultButtonsWidget), own.resultToolsWidget)
+            self._resultParts.append(own.resultToolsWidget)
         shared.setParent(moduleWidget)  # empty and hidden now; it goes when the panel goes
         for name, part in vars(parts).items():
             setattr(own, name, part)
@@ -80,14 +88,28 @@ class ReadingRoomPanel:
 
     # Model
 
-    def showModels(self, recipe: str, chosen: str) -> None:
-        """List the models of a recipe and choose one by name, or the first if it is not there."""
+    def recipes(self) -> set:
+        """The recipes for which there is a model."""
+        return {model.recipe for model in self._availableModels()}
+
+    def _availableModels(self) -> list:
         try:
-            available = models.available_models(self.registryPath)
+            return models.available_models(self.registryPath)
         except ReadingRoomError as error:
-            available = []
             self.ui.modelComboBox.toolTip = error.message
-        self._models = [model for model in available if model.recipe == recipe]
+            return []
+
+    def showModels(self, recipe, chosen: str) -> None:
+        """List the models of a recipe and choose one by name, or the first if it is not there.
+
+        :param recipe: None for a method that needs no model; what only models need is then hidden.
+        """
+        for part, form in ((self.ui.modelWidget, self.ui.inputsWidget),
+                           (self.ui.deviceComboBox, self.ui.advancedCollapsibleButton),
+                           (self.ui.seedSpinBox, self.ui.advancedCollapsibleButton)):
+            for shown in (part, form.layout().labelForField(part)):
+                shown.visible = recipe is not None
+        self._models = [model for model in self._availableModels() if model.recipe == recipe]
         names = [model.name for model in self._models]
         comboBox = self.ui.modelComboBox
         blocked = comboBox.blockSignals(True)
@@ -204,6 +226,11 @@ class ReadingRoomPanel:
 
     # Result
 
+    def nameOverlay(self, text: str, toolTip: str) -> None:
+        """Say on its button which map can be drawn over the image."""
+        self.ui.overlayButton.text = text
+        self.ui.overlayButton.toolTip = toolTip
+
     def _setUpTable(self) -> None:
         table = self.ui.resultTable
         table.verticalHeader().hide()
@@ -219,8 +246,8 @@ class ReadingRoomPanel:
         """
         table = self.ui.resultTable
         hasResult = rows is not None
-        table.visible = hasResult
-        self.ui.resultButtonsWidget.visible = hasResult
+        for part in self._resultParts:
+            part.visible = hasResult
         self.ui.resultHintLabel.visible = not hasResult
         self.ui.resultSummaryLabel.text = summary
         self.ui.resultSummaryLabel.visible = bool(summary)
@@ -251,9 +278,25 @@ class ReadingRoomPanel:
             if row.check:
                 item.setBackground(qt.QBrush(qt.QColor(*CHECK_BACKGROUND)))
                 item.setForeground(qt.QBrush(qt.QColor(*CHECK_TEXT)))
+            elif row.dimmed:
+                item.setForeground(qt.QBrush(qt.QColor(*DIMMED_TEXT)))
             if column == 0 and row.color:
                 item.setIcon(_swatch(row.color))
             self.ui.resultTable.setItem(index, column, item)
+
+    def updateRow(self, row) -> None:
+        """Show a `ResultRow` anew, in place of that with the same key."""
+        table = self.ui.resultTable
+        table.setSortingEnabled(False)  # or it would move while it is being filled
+        for index in range(table.rowCount):
+            if self.keyOfRow(index) == row.key:
+                self._showRow(index, row)
+        table.setSortingEnabled(True)
+
+    def selectedKey(self) -> str:
+        """The key of the `ResultRow` that the user has selected; empty when there is none."""
+        selected = self.ui.resultTable.selectedItems()
+        return selected[0].data(qt.Qt.UserRole) if selected else ""
 
     def keyOfRow(self, index: int) -> str:
         """The key of the `ResultRow` that is shown in a row of the table, however it is sorted."""
@@ -268,14 +311,16 @@ class ResultRow:
     :param values: texts and numbers, one for each column.
     :param check: whether the physician should look at it; the line stands out.
     :param color: red, green, blue, 0 to 255, of the swatch before the first column.
+    :param dimmed: whether the line is done with; it is grey.
     """
 
-    def __init__(self, key, values, check=False, color=None, toolTip="") -> None:
+    def __init__(self, key, values, check=False, color=None, toolTip="", dimmed=False) -> None:
         self.key = key
         self.values = values
         self.check = check
         self.color = color
         self.toolTip = toolTip
+        self.dimmed = dimmed
 
 
 def _swatch(color):

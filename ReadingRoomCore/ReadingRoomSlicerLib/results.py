@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nodes that hold a result, and the folder it is exported to."""
 
+import json
 import os
 
 import slicer
@@ -32,3 +33,20 @@ def makeFolder(node, folder: str) -> str:
     target = os.path.join(folder, fileName(node) or "result")
     os.makedirs(target)
     return target
+
+
+def keepManifest(textNode, manifest: dict) -> None:
+    """Put into a text node what was run; the content of ``result.json``."""
+    textNode.SetText(json.dumps(
+        {key: value for key, value in manifest.items() if key not in ("id", "folder")}, indent=2))
+
+
+def manifestOf(textNode) -> dict:
+    """What was run, from a text node or None; empty where it is not known."""
+    return json.loads(textNode.GetText() or "{}") if textNode else {}
+
+
+def writeManifest(textNode, path: str) -> None:
+    """Write ``result.json``; an empty one where it is not known what was run."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(textNode.GetText() if textNode else "{}")

@@ -22,6 +22,7 @@ class Sample:
     program - Python that writes the file: its first argument is the folder, it prints the path.
     sha256 - of the file; None where its bytes depend on the version of a library.
     source - where it comes from, as a web address.
+    library - which the program needs, beside the core.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Sample:
     program: str
     sha256: str | None
     source: str
+    library: str = "ReadingRoomLib"
 
 
 EXAMPLE_CT = Sample(
@@ -110,7 +112,7 @@ class SampleLoader:
             raise RuntimeError(_("A sample is being loaded already."))
         self._sample, self._onLoaded, self._onFailed = sample, onLoaded, onFailed
         process = qt.QProcess()
-        process.setProcessEnvironment(jobs.environment("ReadingRoomLib"))
+        process.setProcessEnvironment(jobs.environment(sample.library))
         process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
         self._process = process
         process.start(jobs.pythonExecutable(), ["-c", sample.program, folder()])

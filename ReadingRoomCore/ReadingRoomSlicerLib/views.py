@@ -3,6 +3,8 @@
 
 import slicer
 
+from . import segmentations
+
 
 def showBackground(volumeNode) -> None:
     """Show an image in all slice views, unless they show it already."""
@@ -10,10 +12,26 @@ def showBackground(volumeNode) -> None:
         slicer.util.setSliceViewerLayers(background=volumeNode, fit=True)
 
 
-def showOverlay(volumeNode, show: bool) -> None:
+def isBackground(volumeNode) -> bool:
+    """Whether a slice view shows this image."""
+    return _layers("GetBackgroundVolumeID", volumeNode)
+
+
+def exchangeBackground(volumeNode) -> None:
+    """Show an image in all slice views in place of another, which stay where they are."""
+    slicer.util.setSliceViewerLayers(background=volumeNode)
+
+
+def linkSlices() -> None:
+    """Let all slice views follow when the user moves or zooms one of them."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        node.SetLinkedControl(True)
+
+
+def showOverlay(volumeNode, show: bool, opacity: float = 0.7) -> None:
     """Draw a map over the image in all slice views, or take it away."""
     if show:
-        slicer.util.setSliceViewerLayers(foreground=volumeNode, foregroundOpacity=0.7)
+        slicer.util.setSliceViewerLayers(foreground=volumeNode, foregroundOpacity=opacity)
     elif isOverlay(volumeNode):
         slicer.util.setSliceViewerLayers(foreground=None)
 
@@ -36,6 +54,13 @@ def jumpTo(point) -> None:
     sliceNode.JumpAllSlices(slicer.mrmlScene, *point, sliceNode.CenteredJumpSlice)
 
 
+def jumpToSegment(segmentationNode, segmentId: str) -> None:
+    """Centre all slice views on a segment, unless it is empty or gone."""
+    point = segmentations.pointInside(segmentationNode, segmentId)
+    if point:
+        jumpTo(point)
+
+
 def showIn3D(segmentationNode, show: bool) -> None:
     """Show the surfaces of all segments, made when they are needed, or hide them."""
     if show:
@@ -52,8 +77,12 @@ def isShownIn3D(segmentationNode) -> bool:
     return bool(hasSurfaces and displayNode and displayNode.GetVisibility3D())
 
 
-def showVolumeRendering(volumeNode, show: bool, preset: str) -> None:
-    """Show an image in the 3D views, at first with a preset such as ``CT-Muscle``, or hide it."""
+def showVolumeRendering(volumeNode, show: bool, preset) -> None:
+    """Show an image in the 3D views, or hide it.
+
+    :param preset: how it looks at first: name of a preset such as ``CT-Muscle``, or a
+      ``vtkMRMLVolumePropertyNode``.
+    """
     logic = slicer.modules.volumerendering.logic()
     displayNode = logic.GetFirstVolumeRenderingDisplayNode(volumeNode)
     isFirst = displayNode is None
@@ -61,7 +90,8 @@ def showVolumeRendering(volumeNode, show: bool, preset: str) -> None:
         if not show:
             return
         displayNode = logic.CreateDefaultVolumeRenderingNodes(volumeNode)
-        displayNode.GetVolumePropertyNode().Copy(logic.GetPresetByName(preset))
+        displayNode.GetVolumePropertyNode().Copy(
+            logic.GetPresetByName(preset) if isinstance(preset, str) else preset)
     displayNode.SetVisibility(show)
     if isFirst:
         slicer.util.resetThreeDViews()

@@ -9,9 +9,9 @@ the image lies, whatever kind of transform it is.
 import os
 
 import slicer
-import vtk
+from slicer.i18n import tr as _
 
-UNCERTAINTY_TABLE = "Uncertainty"
+from . import colors
 
 
 def writeVolume(volumeNode, path: str) -> None:
@@ -60,6 +60,25 @@ def modality(volumeNode) -> str:
     return hierarchy.GetItemAttribute(_hierarchyItem(hierarchy, volumeNode), "DICOM.Modality")
 
 
+def studyDate(volumeNode) -> str:
+    """Date of the DICOM study of a volume, YYYYMMDD; empty when unknown."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    constants = slicer.vtkMRMLSubjectHierarchyConstants
+    return hierarchy.GetAttributeFromItemAncestor(
+        _hierarchyItem(hierarchy, volumeNode), constants.GetDICOMStudyDateAttributeName(),
+        constants.GetDICOMLevelStudy())
+
+
+def reasonNotCT(volumeNode) -> str:
+    """Why a volume cannot be taken for a CT, in a sentence; empty when it can."""
+    if not volumeNode.GetImageData():
+        return _("The chosen volume holds no image.")
+    kind = modality(volumeNode)
+    if kind and kind != "CT":
+        return _("The chosen volume is {modality}, but a CT is needed.").format(modality=kind)
+    return ""
+
+
 def showAsUncertainty(volumeNode, threshold: float, maximum: float) -> None:
     """Colour a map of values from 0 to 1 and make it transparent where values are low.
 
@@ -68,7 +87,7 @@ def showAsUncertainty(volumeNode, threshold: float, maximum: float) -> None:
     """
     volumeNode.CreateDefaultDisplayNodes()
     displayNode = volumeNode.GetDisplayNode()
-    displayNode.SetAndObserveColorNodeID(uncertaintyColors().GetID())
+    displayNode.SetAndObserveColorNodeID(colors.uncertaintyColors().GetID())
     displayNode.AutoWindowLevelOff()
     displayNode.SetWindowLevelMinMax(0.0, maximum)
     displayNode.AutoThresholdOff()
@@ -77,23 +96,21 @@ def showAsUncertainty(volumeNode, threshold: float, maximum: float) -> None:
     displayNode.SetInterpolate(True)
 
 
-def uncertaintyColors():
-    """The colour table of uncertainty maps: made once per scene, saved and restored with it."""
-    existing = slicer.mrmlScene.GetFirstNode(
-        UNCERTAINTY_TABLE, "vtkMRMLColorTableNode", False, True)
-    if existing:
-        return existing
-    colors = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", UNCERTAINTY_TABLE)
-    colors.SetTypeToUser()
-    colors.SetNumberOfColors(256)
-    ramp = vtk.vtkColorTransferFunction()
-    ramp.SetColorSpaceToLab()
-    # Dark violet over magenta and orange to pale yellow: even in brightness, safe for colour-blind
-    # readers, and none of the colours of bone or soft tissue in a grey image.
-    for value, color in ((0.0, (0.28, 0.06, 0.47)), (0.35, (0.72, 0.21, 0.47)),
-                         (0.7, (0.98, 0.55, 0.24)), (1.0, (0.98, 0.99, 0.65))):
-        ramp.AddRGBPoint(value, *color)
-    for index in range(256):
-        value = index / 255
-        colors.SetColor(index, f"{value:.2f}", *ramp.GetColor(value), 1.0)
-    return colors
+def showAsChange(volumeNode, threshold: float) -> None:
+    """Colour a map of changes (z): green denser, orange thinner, nothing below a threshold.
+
+    All such maps of a scene have the threshold of the last call.
+    """
+    volumeNode.CreateDefaultDisplayNodes()
+    displayNode = volumeNode.GetDisplayNode()
+    displayNode.SetAndObserveColorNodeID(colors.changeColors(threshold).GetID())
+    displayNode.AutoWindowLevelOff()
+    displayNode.SetWindowLevelMinMax(-colors.LARGEST_CHANGE, colors.LARGEST_CHANGE)
+    displayNode.SetInterpolate(True)
+
+
+def copyWindowLevel(volumeNode, otherNode) -> None:
+    """Give an image the brightness and contrast of another."""
+    display, other = volumeNode.GetDisplayNode(), otherNode.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(other.GetWindowLevelMin(), other.GetWindowLevelMax())

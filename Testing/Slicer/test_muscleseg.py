@@ -344,7 +344,7 @@ def test_apply_to_result_and_back_from_a_scene_file(widget, tmp_path):
     assert table.rowCount == len(columns["Segment"]) and not table.isHidden()
 
     # buttons, on what came back
-    widget.ui.uncertaintyButton.click()
+    widget.ui.overlayButton.click()
     assert views.isOverlay(restored.uncertaintyVolume)
     assert widget.ui.show3DButton.checked and views.isShownIn3D(restored.segmentation)
     widget.ui.show3DButton.click()
@@ -352,7 +352,7 @@ def test_apply_to_result_and_back_from_a_scene_file(widget, tmp_path):
     widget.ui.volumeRenderingButton.click()
     assert views.isVolumeRendered(restored.inputVolume)
     widget.ui.volumeRenderingButton.click()
-    widget.ui.uncertaintyButton.click()
+    widget.ui.overlayButton.click()
     assert not views.isVolumeRendered(restored.inputVolume)
     assert not views.isOverlay(restored.uncertaintyVolume)
 
