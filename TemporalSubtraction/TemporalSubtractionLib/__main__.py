@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,19 +19,23 @@ from ReadingRoomLib.commands import (
 app = make_app(
     "temporalsubtraction",
     "What changed in the bones since the last CT.",
-    preload=("SimpleITK", "TemporalSubtractionLib.alignment"),
+    preload=("SimpleITK", "TemporalSubtractionLib.subtraction"),
 )
+
+PriorArgument = Annotated[Path, typer.Argument(
+    help="The earlier CT: DICOM folder, NIfTI, NRRD, MetaImage.")]
+CurrentArgument = Annotated[Path, typer.Argument(help="The later CT of the same patient.")]
+TransformOption = Annotated[Path | None, typer.Option(
+    help="Take this transform from the current to the prior CT instead of searching for one; any "
+         "that 3D Slicer saves as .h5 or .tfm.")]
 
 
 @app.command()
 def register(
-    prior: Annotated[Path, typer.Argument(help="The earlier CT: DICOM folder, NIfTI, NRRD, "
-                                               "MetaImage.")],
-    current: Annotated[Path, typer.Argument(help="The later CT of the same patient.")],
+    prior: PriorArgument,
+    current: CurrentArgument,
     output: OutputOption,
-    transform: Annotated[Path | None, typer.Option(
-        help="Take this transform from the current to the prior CT instead of searching for one; "
-             "any that 3D Slicer saves as .h5 or .tfm.")] = None,
+    transform: TransformOption = None,
     progress: ProgressOption = "bar",
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -44,6 +48,28 @@ def register(
         from .alignment import run
 
         run(job, prior, current, transform)
+
+
+@app.command()
+def subtract(
+    prior: PriorArgument,
+    current: CurrentArgument,
+    output: OutputOption,
+    transform: TransformOption = None,
+    method: Annotated[Literal["classical"], typer.Option(
+        help="How the current CT is expected from the prior one. classical needs no model.",
+    )] = "classical",
+    progress: ProgressOption = "bar",
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Find what changed in the bones; writes z, expectation, error and a list of candidates."""
+    with run_job(
+        module="TemporalSubtraction", command="subtract", output=output, progress=progress,
+        overwrite=overwrite,
+    ) as job:
+        from .subtraction import run
+
+        run(job, prior, current, transform, method)
 
 
 if __name__ == "__main__":

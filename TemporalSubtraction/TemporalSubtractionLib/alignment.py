@@ -16,8 +16,10 @@ from ReadingRoomLib.images import ImageInput, read_image
 from ReadingRoomLib.results import file_sha256
 from ReadingRoomLib.volume_files import plain_paths, quiet
 
+from .bones import bone_mask
+from .pair_checks import doubts, doubts_once_aligned
 from .quality import GOOD, alignment_quality, without_bent_bone
-from .registration import find_motion
+from .registration import PATCH_MM, find_motion, on_cubes
 
 LITTLE_ALIGNED = 0.7  # share of the bone below which the user is told
 MUCH_BENT = 0.05  # share of the bone above which the user is told
@@ -84,14 +86,18 @@ def align(job: Job, prior: Path, current: Path, transform: Path | None = None) -
             read or belongs to other scans.
     """
     before, now = _read(job, prior, current)
+    cubes = [on_cubes(scan.image, PATCH_MM) for scan in (now, before)]
+    mask = bone_mask(cubes[0])
     if transform is None:
-        found = _register(job, now, before)
+        found = _register(job, *cubes, mask)
     else:
         found = read_transform(transform, now.image)
         job.record(transform={"name": transform.name, "sha256": file_sha256(transform)})
     job.progress.stage("quality", 1, "Looking how well the bones fit")
     with quiet():
-        quality = alignment_quality(now.image, before.image, found)
+        quality = alignment_quality(*cubes, found, mask)
+        for sentence in doubts_once_aligned(before.image, now.image, found, quality):
+            job.warn(sentence)
         bent_share = 0.0
         if transform is not None:  # ours moves every place of the skeleton rigidly
             quality, bent_share = without_bent_bone(quality, found)
@@ -138,22 +144,21 @@ def _read(job: Job, prior: Path, current: Path) -> tuple[ImageInput, ImageInput]
             job.warn(f"{scans[-1].name}: {warning}")
         job.progress.advance(len(scans))
     job.record(inputs=[{"name": scan.name, "sha256": scan.sha256} for scan in scans])
-    before, now = scans
-    if before.sha256 == now.sha256:
-        job.warn("Prior and current are the same scan.")
-    return before, now
+    for sentence in doubts(*scans):
+        job.warn(sentence)
+    return scans[0], scans[1]
 
 
-def _register(job: Job, now: ImageInput, before: ImageInput) -> sitk.Transform:
+def _register(job: Job, now: sitk.Image, before: sitk.Image, mask: sitk.Image) -> sitk.Transform:
     def on_patches(done: int, total: int) -> None:
         if done == 0:
             job.progress.stage("register", total, "Aligning the bones")
         job.progress.advance(done)
 
     with quiet():  # ITK would tell of every place that lies beyond the other scan
-        motion = find_motion(now.image, before.image, on_patches)
+        motion = find_motion(now, before, on_patches, mask)
     job.record(patches=len(motion.patches))
-    return motion.transform(now.image)
+    return motion.transform(now)
 
 
 def _share_of_good(quality: sitk.Image, transform: Path | None) -> float:

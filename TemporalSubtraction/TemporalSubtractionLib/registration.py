@@ -20,6 +20,7 @@ from ReadingRoomLib.geometry import physical_bounds
 from .bones import bone_mask
 from .rigid_patches import BoneMotion, Patch, Rigid
 
+UPRIGHT = tuple(np.eye(3).ravel().tolist())  # directions of axes along L, P and S
 WINDOW_HU = (-150.0, 900.0)  # soft tissue to cortex
 SEARCH_MM, WHOLE_MM, PATCH_MM = 6.0, (6.0, 3.0), 2.0  # voxels of the three steps; one of the
 # second step is that of the first, so that a scan is made coarse once for both
@@ -28,33 +29,36 @@ PATCH_ROOM_MM = 15.0  # how far a bone may have moved by itself
 SMALLEST_PATCH_ML = 1.5
 LEAST_OVERLAP = 0.15  # share of the smaller scan
 LEAST_SIMILARITY = 0.2  # of the whole, at the best shift
+CLEARLY_BETTER = 0.1  # similarity of a scan turned by half a turn, against that as it is
 LEAST_AGREEMENT = 0.5  # of a patch; below, the neighbours decide
 LARGEST_TURN_DEGREES = 15.0  # of a patch against the whole
 
 
 def find_motion(current: sitk.Image, prior: sitk.Image,
-                on_patches: Callable[[int, int], None] = lambda done, total: None) -> BoneMotion:
+                on_patches: Callable[[int, int], None] = lambda done, total: None,
+               mask: sitk.Image | None = None) -> BoneMotion:
     """Where the bones of the current CT lie in the prior one.
 
     Args:
         current, prior: HU; any grid, LPS.
         on_patches: called with places done and in all, first with none done.
+        mask: bone of ``current`` where it is known.
 
     Raises:
         BadInput: there is no bone, or the scans do not show the same part of the body.
     """
     fine = on_cubes(current, PATCH_MM)
-    mask = bone_mask(fine)
+    mask = bone_mask(fine) if mask is None else mask
     centres = patch_centres(mask)
     if not len(centres):
         raise BadInput("There is no bone in the current CT: choose a scan of the skeleton.")
     coarse = {spacing: [on_cubes(image, spacing) for image in (current, prior)]
               for spacing in WHOLE_MM}
-    shift, similarity = find_shift(*coarse[SEARCH_MM])
+    whole, similarity = _first_guess(*coarse[SEARCH_MM])
     if similarity < LEAST_SIMILARITY:
         raise BadInput("The two scans do not show the same part of the body: choose two CTs of one "
                        "patient that overlap.")
-    whole = Rigid(np.eye(3), centres.mean(0), shift)
+    whole = whole.around(centres.mean(0))
     for spacing in WHOLE_MM:
         here, there = map(_windowed, coarse[spacing])
         whole = _register(here, there, mask, whole, step=spacing / 3, most_steps=80)[0]
@@ -71,9 +75,11 @@ def on_cubes(image: sitk.Image, spacing: float) -> sitk.Image:
     """The image on cubic voxels along L, P and S, smoothed where it becomes coarser.
 
     Args:
-        image: HU; any grid.
+        image: HU; any grid. What lies on such voxels comes back as it is.
         spacing: mm.
     """
+    if image.GetSpacing() == (spacing,) * 3 and image.GetDirection() == UPRIGHT:
+        return image
     # smooth along the image's own axes as much as each of them is finer than the new voxels
     steps = np.array(image.GetSpacing())
     sigma = np.sqrt(np.maximum(spacing**2 - steps**2, 0.0)) / 2.4
@@ -88,7 +94,7 @@ def on_cubes(image: sitk.Image, spacing: float) -> sitk.Image:
     size = np.maximum(np.round((bounds[:, 1] - bounds[:, 0]) / spacing), 4).astype(int)
     return sitk.Resample(image, size.tolist(), sitk.Transform(), sitk.sitkLinear,
                          (bounds[:, 0] + spacing / 2).tolist(), [spacing] * 3,
-                         np.eye(3).ravel().tolist(), WINDOW_HU[0])
+                         UPRIGHT, WINDOW_HU[0])
 
 
 def find_shift(current: sitk.Image, prior: sitk.Image) -> tuple[np.ndarray, float]:
@@ -131,6 +137,28 @@ def find_shift(current: sitk.Image, prior: sitk.Image) -> tuple[np.ndarray, floa
     steps = np.where(best >= first.shape, best - np.array(shape), best)
     origins = physical_bounds(prior)[:, 0] - physical_bounds(current)[:, 0]
     return steps[::-1] * SEARCH_MM + origins, float(similarity.max())
+
+
+def _first_guess(current: sitk.Image, prior: sitk.Image) -> tuple[Rigid, float]:
+    """Shift of the whole, with half a turn where that is clearly better; and the correlation.
+
+    A scan whose header tells a wrong position of the patient lies turned by half a turn.
+
+    Args:
+        current, prior: HU; cubic voxels along L, P and S.
+    """
+    shift, similarity = find_shift(current, prior)
+    guesses = [(Rigid(np.eye(3), np.zeros(3), shift), similarity)]
+    middle = physical_bounds(prior).mean(1)
+    for axis in range(3):
+        turn = -np.eye(3)
+        turn[axis, axis] = 1.0
+        turned = sitk.Flip(prior, [other != axis for other in range(3)])
+        turned.SetOrigin(prior.GetOrigin())
+        turned.SetDirection(prior.GetDirection())
+        shift, similarity = find_shift(current, turned)
+        guesses.append((Rigid(turn, middle, turn @ shift), similarity - CLEARLY_BETTER))
+    return max(guesses, key=lambda guess: guess[1])
 
 
 def patch_centres(mask: sitk.Image) -> np.ndarray:

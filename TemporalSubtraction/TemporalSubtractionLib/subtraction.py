@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two CTs of a patient in, what changed in the bones out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ReadingRoomLib.commands import Job
+from ReadingRoomLib.geometry import AIR_HU
+from ReadingRoomLib.volume_files import quiet
+
+from . import classical
+from .alignment import Alignment, align
+from .calibration import Calibration
+from .candidates import Candidate, find_candidates
+from .harmonisation import Harmonised, harmonise
+from .quality import GOOD
+
+CALIBRATIONS = Path(__file__).parent / "calibrations.json"
+THRESHOLD = 3.0  # |z| from which a place is shown
+
+
+@dataclass(frozen=True)
+class Subtraction:
+    """What changed, on the grid where it was computed.
+
+    Attributes:
+        z: standard normal where nothing changed, above 0 where denser; 0 outside ``compared``.
+        expected, error: density to expect and its standard deviation, HU.
+        compared: bone of either scan where the two fit.
+        scans: what was compared.
+        candidates: by falling score.
+        labels: number of the candidate in every voxel.
+
+    Arrays are (z, y, x).
+    """
+
+    z: np.ndarray
+    expected: np.ndarray
+    error: np.ndarray
+    compared: np.ndarray
+    scans: Harmonised
+    candidates: list[Candidate]
+    labels: np.ndarray
+
+
+def subtract(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform,
+             quality: sitk.Image, calibration: Calibration) -> Subtraction:
+    """Compare two aligned CTs without any model.
+
+    Args:
+        current, prior: HU.
+        transform: from points of the current CT to points of the prior one.
+        quality: of the alignment, 0 to 1.
+        calibration: of this method.
+
+    Raises:
+        BadInput: the scans cannot be compared.
+    """
+    scans = harmonise(current, prior, transform)
+    compared = scans.bone & _fits(quality, scans.grid)
+    spacing = scans.grid.GetSpacing()[::-1]
+    expected, error = classical.expect(scans.current, scans.prior, compared, spacing)
+    change = np.where(compared, scans.current - expected, 0)
+    z = np.where(compared, calibration(change / np.where(compared, error, 1)), 0)
+    candidates, labels = find_candidates(z, change, compared, spacing)
+    return Subtraction(z, expected, error, compared, scans, candidates, labels)
+
+
+def _fits(quality: sitk.Image, grid: sitk.Image) -> np.ndarray:
+    """Where the alignment is good enough; also just outside the bone it was measured in."""
+    with quiet():
+        wider = sitk.GrayscaleDilate(quality, [1, 1, 1])
+        values = sitk.Resample(wider, grid, sitk.Transform(), sitk.sitkLinear, 0, sitk.sitkFloat32)
+    return sitk.GetArrayViewFromImage(values) >= GOOD
+
+
+def run(job: Job, prior: Path, current: Path, transform: Path | None = None,
+        method: str = "classical") -> None:
+    """Align two CTs, compare their bones, and write everything into the job's folder.
+
+    Args:
+        job: gets files and the manifest's entries.
+        prior, current, transform: as for :func:`.alignment.align`.
+        method: name of a calibration.
+
+    Raises:
+        BadInput: the scans cannot be aligned or compared.
+    """
+    alignment = align(job, prior, current, transform)
+    job.progress.stage("subtract", 1, "Comparing the bones")
+    with quiet():
+        found = subtract(alignment.current.image, alignment.prior.image, alignment.transform,
+                         alignment.quality, read_calibration(method))
+    job.progress.advance(1)
+    scans = found.scans
+    job.record(method=method, threshold=THRESHOLD, candidates=len(found.candidates),
+               smoothed_mm=round(scans.blur_mm, 2), gain=round(scans.gain, 3),
+               offset_hu=round(scans.offset, 1))
+    with quiet():
+        _write(job, alignment, found)
+
+
+def read_calibration(method: str) -> Calibration:
+    values = json.loads(CALIBRATIONS.read_text("utf-8"))[method]
+    return Calibration(tuple(values["computed"]), tuple(values["normal"]))
+
+
+def _write(job: Job, alignment: Alignment, found: Subtraction) -> None:
+    now = alignment.current.image
+    compared = sitk.Resample(_image(found.compared.astype(np.uint8), found), now,
+                             sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+
+    def on_current(array: np.ndarray, kind: int, linear: bool = True) -> sitk.Image:
+        """On the grid of the current CT, within what was compared."""
+        way = sitk.sitkLinear if linear else sitk.sitkNearestNeighbor
+        return sitk.Mask(sitk.Resample(_image(array, found), now, sitk.Transform(), way, 0, kind),
+                         compared)
+
+    images = {
+        "z": lambda: on_current(found.z.astype(np.float32), sitk.sitkFloat32),
+        "expected": lambda: on_current(found.expected, sitk.sitkInt16),
+        "error": lambda: on_current(found.error.astype(np.float32), sitk.sitkFloat32),
+        "candidates": lambda: on_current(found.labels, sitk.sitkUInt16, linear=False),
+        "bone": lambda: sitk.Resample(_image(found.scans.bone.astype(np.uint8), found), now,
+                                      sitk.Transform(), sitk.sitkNearestNeighbor, 0),
+        "quality": lambda: alignment.quality,
+        "prior_aligned": lambda: sitk.Resample(alignment.prior.image, now, alignment.transform,
+                                               sitk.sitkLinear, AIR_HU, sitk.sitkInt16),
+    }
+    job.progress.stage("write", len(images) + 1, "Writing the result")
+    files = {}
+    for done, (name, make) in enumerate(images.items(), 1):
+        files["candidate_labels" if name == "candidates" else name] = f"{name}.nrrd"
+        sitk.WriteImage(make(), str(job.folder / f"{name}.nrrd"), useCompression=True,
+                        compressionLevel=1)
+        job.progress.advance(done)
+    sitk.WriteTransform(alignment.transform, str(job.folder / "transform.h5"))
+    _write_candidates(job.folder / "candidates.csv", found)
+    job.record(files=files | {"transform": "transform.h5", "candidates": "candidates.csv"})
+    job.progress.advance(len(images) + 1)
+
+
+def _image(array: np.ndarray, found: Subtraction) -> sitk.Image:
+    image = sitk.GetImageFromArray(array)
+    image.CopyInformation(found.scans.grid)
+    return image
+
+
+COLUMNS = ("number", "kind", "score", "volume_ml", "diameter_mm", "mean_z", "peak_z", "hu_change",
+           "x_mm", "y_mm", "z_mm", "level")
+
+
+def _write_candidates(path: Path, found: Subtraction) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for candidate in found.candidates:
+            point = found.scans.grid.TransformIndexToPhysicalPoint(candidate.index[::-1])
+            values = {key: round(value, 3) if isinstance(value, float) else value
+                      for key, value in asdict(candidate).items() if key in COLUMNS}
+            place = dict(zip(("x_mm", "y_mm", "z_mm"), np.round(point, 2).tolist(), strict=True))
+            writer.writerow(values | place | {"level": ""})
