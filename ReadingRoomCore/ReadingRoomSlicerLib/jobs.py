@@ -28,7 +28,8 @@ LOG_CHARACTERS = 20000
 class JobRunner:
     """Runs one command of one module library at a time.
 
-    :param library: importable name with a command line, such as ``"MuscleSegLib"``.
+    :param library: importable name with a command line, such as ``"MuscleSegLib"`` or
+      ``"ReadingRoomLib.reader_study"``.
     """
 
     def __init__(self, library: str) -> None:
@@ -257,5 +258,5 @@ def environment(library):
 
 def libraryFolder(library: str) -> str:
     """Folder that holds a library: that of the module file it belongs to."""
-    specification = importlib.util.find_spec(library)
+    specification = importlib.util.find_spec(library.partition(".")[0])
     return os.path.dirname(os.path.abspath(specification.submodule_search_locations[0]))

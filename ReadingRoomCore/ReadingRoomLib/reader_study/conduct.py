@@ -201,7 +201,7 @@ class ReaderLog:
     read again.
 
     Args:
-        path: of the file; made with the first answer.
+        path: of the file; it and its folder are made with the first answer.
         plan: what is to be read.
         reader: whose answers these are.
 
@@ -286,6 +286,7 @@ class ReaderLog:
 
     def _append(self, entry: Mapping) -> None:
         line = json.dumps(entry, allow_nan=False).encode() + b"\n"
+        self.path.parent.mkdir(exist_ok=True)
         with open(self.path, "ab", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             if end and not self._ends_with_a_line():  # half written before a crash

@@ -87,15 +87,8 @@ class StudyFolder:
                                   for name in shown.names))
 
     def log(self, reader: str) -> ReaderLog:
-        """The answers of a reader.
-
-        Raises:
-            BadInput: see :class:`ReaderLog`.
-            OSError: the folder for answers cannot be made.
-        """
-        answers = self.folder / ANSWERS_FOLDER
-        answers.mkdir(exist_ok=True)
-        return ReaderLog(answers / f"{reader}.jsonl", self.plan, reader)
+        """The answers of a reader; see :class:`ReaderLog`."""
+        return ReaderLog(self.folder / ANSWERS_FOLDER / f"{reader}.jsonl", self.plan, reader)
 
     def images(self, reading: Reading) -> dict[str, Path]:
         """The images of a reading by name: those to choose from, then the overlay."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import QMetaMethod
 
-MODULES = ("QtCore", "QtGui", "QtWidgets", "QtNetwork", "QtUiTools")
+MODULES = ("QtCore", "QtGui", "QtWidgets", "QtNetwork", "QtSvg", "QtSvgWidgets", "QtUiTools")
 
 
 @functools.cache

@@ -30,7 +30,7 @@ OMITTED = (
     "QAbstractState", "QAccessible", "QCbor", "QCommonStyle", "QDeferred", "QDns", "QDom", "QDtls",
     "QGesture", "QGraphics", "QHstsPolicy", "QHttp", "QIPv6", "QMatrix", "QNetwork", "QOpenGL",
     "QOcsp", "QPan", "QPinch", "QPrint", "QProxyStyle", "QQuaternion", "QSql", "QSsl",
-    "QStyleOption", "QStyleHint", "QSvg", "QSwipe", "QTap", "QVector", "QXml", "QAbstractGraphics",
+    "QStyleOption", "QStyleHint", "QSwipe", "QTap", "QVector", "QXml", "QAbstractGraphics",
     "ctkDICOM", "ctkErrorLog", "ctkTransferFunction", "ctkWorkflow", "qSlicerExtensions",
 )  # fmt: skip
 
