@@ -9,7 +9,10 @@ the gantry was tilted.
 
 from __future__ import annotations
 
+import datetime
+import hashlib
 import os
+import secrets
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -46,7 +49,9 @@ _TAGS = [
     "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PixelSpacing", "SliceThickness",
     "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "PatientID", "AcquisitionDateTime", "AcquisitionDate", "SeriesDate", "StudyDate",
 ]
+_SALT = secrets.token_bytes(16)  # of this process, so that no list of numbers can be tried out
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +94,8 @@ class _Series:
     number: str = ""
     slices: list[_Slice] = field(default_factory=list)
     others: Counter = field(default_factory=Counter)
+    acquired: datetime.date | None = field(default=None, repr=False)
+    patient: str | None = field(default=None, repr=False)
 
     @property
     def label(self) -> str:
@@ -126,7 +133,9 @@ def read_dicom(path: Path, modality: str) -> RawVolume:
     name = f"{path.name} ({series.label})"
     if not series.slices:
         raise BadInput(f"{name} {_nothing_usable(series.others, modality)}")
-    return _volume(name, series.slices, modality, warnings)
+    volume = _volume(name, series.slices, modality, warnings)
+    volume.acquired, volume.patient = series.acquired, series.patient
+    return volume
 
 
 # Which files belong together
@@ -253,11 +262,29 @@ def _group(files: Sequence[Path], modality: str) -> tuple[dict[str, _Series], in
             kind = _other_kind(header, modality)
             if kind is None:
                 series.slices += _slices(path, header)
+                series.acquired, series.patient = _acquired(header), _patient(header)
         except Exception:  # pydicom converts values when asked for them; see _header
             kind = "images without valid position and pixel size"
         if kind is not None:
             series.others[kind] += 1
     return dict(groups), damaged
+
+
+def _acquired(header: pydicom.Dataset) -> datetime.date | None:
+    """Return the day of the scan, by the most precise of the dates that are valid."""
+    for name in ("AcquisitionDateTime", "AcquisitionDate", "SeriesDate", "StudyDate"):
+        text = str(header.get(name) or "").replace(".", "")[:8]  # dots come from before DICOM 3
+        try:
+            return datetime.datetime.strptime(text, "%Y%m%d").date()
+        except ValueError:
+            continue
+    return None
+
+
+def _patient(header: pydicom.Dataset) -> str | None:
+    """Return the patient's number as a salted hash, None without a number."""
+    number = str(header.get("PatientID") or "").strip()
+    return hashlib.sha256(_SALT + number.encode()).hexdigest() if number else None
 
 
 def _other_kind(header: pydicom.Dataset, modality: str) -> str | None:

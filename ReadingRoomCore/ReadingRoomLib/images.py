@@ -9,6 +9,7 @@ what a header says about the patient.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import os
 import struct
@@ -51,12 +52,17 @@ class ImageInput:
         One sentence each about what was corrected or should be looked at.
     sha256 : str
         Of voxels and geometry, whatever the file format.
+    acquired, patient
+        As of :class:`~ReadingRoomLib.volume_files.RawVolume`: to compare two scans with each other,
+        never to be written or shown.
     """
 
     image: sitk.Image
     name: str
     warnings: list[str] = field(default_factory=list)
     sha256: str = ""
+    acquired: datetime.date | None = field(default=None, repr=False)
+    patient: str | None = field(default=None, repr=False)
 
 
 def read_image(path: str | os.PathLike, modality: str = "CT") -> ImageInput:
@@ -83,7 +89,7 @@ def read_image(path: str | os.PathLike, modality: str = "CT") -> ImageInput:
     else:
         raw = read_volume_file(path)
     image, warnings = _checked(raw, path.name, modality)
-    return ImageInput(image, path.name, warnings, image_sha256(image))
+    return ImageInput(image, path.name, warnings, image_sha256(image), raw.acquired, raw.patient)
 
 
 def image_sha256(image: sitk.Image) -> str:

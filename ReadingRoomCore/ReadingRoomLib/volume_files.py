@@ -9,6 +9,7 @@ other here before ITK may allocate anything.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import math
 import os
 import shutil
@@ -48,12 +49,20 @@ class RawVolume:
         Whether the file says that its values are in the units of its modality (for CT: HU).
     modality : str or None
         DICOM modality where the file tells it.
+    acquired : datetime.date or None
+        Day of the scan where the file tells it. Like ``patient`` for comparisons only: it must
+        not reach a log, a result or a message.
+    patient : str or None
+        Equal for two scans with the same patient number that this process reads; a hash with a
+        salt, which tells nothing else.
     """
 
     image: sitk.Image
     warnings: list[str] = field(default_factory=list)
     calibrated: bool = False
     modality: str | None = None
+    acquired: datetime.date | None = field(default=None, repr=False)
+    patient: str | None = field(default=None, repr=False)
 
 
 @dataclass

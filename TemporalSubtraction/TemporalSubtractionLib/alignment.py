@@ -19,7 +19,7 @@ from ReadingRoomLib.volume_files import plain_paths, quiet
 from .bones import bone_mask
 from .pair_checks import doubts, doubts_once_aligned
 from .quality import GOOD, alignment_quality, without_bent_bone
-from .registration import PATCH_MM, find_motion, on_cubes
+from .registration import NO_BONE, PATCH_MM, find_motion, on_cubes
 
 LITTLE_ALIGNED = 0.7  # share of the bone below which the user is told
 MUCH_BENT = 0.05  # share of the bone above which the user is told
@@ -88,6 +88,8 @@ def align(job: Job, prior: Path, current: Path, transform: Path | None = None) -
     before, now = _read(job, prior, current)
     cubes = [on_cubes(scan.image, PATCH_MM) for scan in (now, before)]
     mask = bone_mask(cubes[0])
+    if not sitk.GetArrayViewFromImage(mask).any():
+        raise BadInput(NO_BONE)
     if transform is None:
         found = _register(job, *cubes, mask)
     else:

@@ -29,9 +29,10 @@ PATCH_ROOM_MM = 15.0  # how far a bone may have moved by itself
 SMALLEST_PATCH_ML = 1.5
 LEAST_OVERLAP = 0.15  # share of the smaller scan
 LEAST_SIMILARITY = 0.2  # of the whole, at the best shift
-CLEARLY_BETTER = 0.1  # similarity of a scan turned by half a turn, against that as it is
+GOOD_AGREEMENT = 0.65  # of the whole; below, half turns are tried too
 LEAST_AGREEMENT = 0.5  # of a patch; below, the neighbours decide
 LARGEST_TURN_DEGREES = 15.0  # of a patch against the whole
+NO_BONE = "There is no bone in the current CT: choose a scan of the skeleton."
 
 
 def find_motion(current: sitk.Image, prior: sitk.Image,
@@ -51,17 +52,12 @@ def find_motion(current: sitk.Image, prior: sitk.Image,
     mask = bone_mask(fine) if mask is None else mask
     centres = patch_centres(mask)
     if not len(centres):
-        raise BadInput("There is no bone in the current CT: choose a scan of the skeleton.")
+        raise BadInput(NO_BONE)
     coarse = {spacing: [on_cubes(image, spacing) for image in (current, prior)]
               for spacing in WHOLE_MM}
-    whole, similarity = _first_guess(*coarse[SEARCH_MM])
-    if similarity < LEAST_SIMILARITY:
-        raise BadInput("The two scans do not show the same part of the body: choose two CTs of one "
-                       "patient that overlap.")
-    whole = whole.around(centres.mean(0))
-    for spacing in WHOLE_MM:
-        here, there = map(_windowed, coarse[spacing])
-        whole = _register(here, there, mask, whole, step=spacing / 3, most_steps=80)[0]
+    whole = _find_whole(*coarse[WHOLE_MM[0]], mask, centres.mean(0))
+    for spacing in WHOLE_MM[1:]:
+        whole = _register_whole(*coarse[spacing], mask, whole)[0]
     found = list(_patches(_windowed(fine), _windowed(on_cubes(prior, PATCH_MM)), mask, centres,
                           whole, on_patches))
     sound = [patch for patch in found if _is_sound(patch, whole)]
@@ -139,28 +135,6 @@ def find_shift(current: sitk.Image, prior: sitk.Image) -> tuple[np.ndarray, floa
     return steps[::-1] * SEARCH_MM + origins, float(similarity.max())
 
 
-def _first_guess(current: sitk.Image, prior: sitk.Image) -> tuple[Rigid, float]:
-    """Shift of the whole, with half a turn where that is clearly better; and the correlation.
-
-    A scan whose header tells a wrong position of the patient lies turned by half a turn.
-
-    Args:
-        current, prior: HU; cubic voxels along L, P and S.
-    """
-    shift, similarity = find_shift(current, prior)
-    guesses = [(Rigid(np.eye(3), np.zeros(3), shift), similarity)]
-    middle = physical_bounds(prior).mean(1)
-    for axis in range(3):
-        turn = -np.eye(3)
-        turn[axis, axis] = 1.0
-        turned = sitk.Flip(prior, [other != axis for other in range(3)])
-        turned.SetOrigin(prior.GetOrigin())
-        turned.SetDirection(prior.GetDirection())
-        shift, similarity = find_shift(current, turned)
-        guesses.append((Rigid(turn, middle, turn @ shift), similarity - CLEARLY_BETTER))
-    return max(guesses, key=lambda guess: guess[1])
-
-
 def patch_centres(mask: sitk.Image) -> np.ndarray:
     """Middles of the bone in the cells of a coarse grid, (n, 3) in mm, LPS."""
     index = np.argwhere(sitk.GetArrayViewFromImage(mask) > 0)[:, ::-1]
@@ -172,6 +146,46 @@ def patch_centres(mask: sitk.Image) -> np.ndarray:
     cell_of = cell_of.ravel()
     middles = np.stack([np.bincount(cell_of, points[:, axis]) / count for axis in range(3)], 1)
     return middles[count * np.prod(mask.GetSpacing()) / 1000 >= SMALLEST_PATCH_ML]
+
+
+def _find_whole(current: sitk.Image, prior: sitk.Image, mask: sitk.Image,
+                centre: np.ndarray) -> Rigid:
+    """The motion of the whole on coarse voxels; half turns are tried when the scans do not fit.
+
+    Where a header tells a wrong position of the patient, a scan lies turned by half a turn.
+    """
+    found = []
+    for turned, back in _half_turns(prior):
+        shift, similarity = find_shift(current, turned)
+        if similarity < LEAST_SIMILARITY:
+            continue
+        start = Rigid(back.matrix, centre, back((centre + shift)[None])[0] - centre)
+        found.append(_register_whole(current, prior, mask, start))
+        if found[-1][1] >= GOOD_AGREEMENT:
+            break
+    if not found:
+        raise BadInput("The two scans do not show the same part of the body: choose two CTs of one "
+                       "patient that overlap.")
+    return max(found, key=lambda whole: whole[1])[0]
+
+
+def _half_turns(image: sitk.Image) -> Iterator[tuple[sitk.Image, Rigid]]:
+    """The image as it is and turned about each axis through its middle, each with the way back."""
+    middle = physical_bounds(image).mean(1)
+    yield image, Rigid(np.eye(3), middle, np.zeros(3))
+    for axis in (2, 1, 0):  # face down, and feet first, are mistaken most
+        turned = sitk.Flip(image, [other != axis for other in range(3)])
+        turned.SetOrigin(image.GetOrigin())
+        turned.SetDirection(image.GetDirection())
+        turn = -np.eye(3)
+        turn[axis, axis] = 1.0
+        yield turned, Rigid(turn, middle, np.zeros(3))
+
+
+def _register_whole(current: sitk.Image, prior: sitk.Image, mask: sitk.Image,
+                    start: Rigid) -> tuple[Rigid, float]:
+    return _register(_windowed(current), _windowed(prior), mask, start,
+                     step=current.GetSpacing()[0] / 3, most_steps=80)
 
 
 def _windowed(image: sitk.Image) -> sitk.Image:

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """DICOM series with every defect that a clinic's export can have."""
 
+import datetime
+import hashlib
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -303,6 +307,60 @@ def test_images_without_a_position(tmp_path):
     for name, edit in [("a", lose_position), ("b", lose_directions)]:
         write_series(tmp_path / name, edit=edit)
         assert "without valid position and pixel size (8)" in refusal(tmp_path / name)
+
+
+# Day and patient
+
+
+def with_(**values):
+    """Returns what writes these values into every header."""
+    def edit(dataset, index):
+        for name, value in values.items():
+            setattr(dataset, name, value)
+    return edit
+
+
+@pytest.mark.parametrize("values, day", [
+    ({}, (2020, 1, 1)),
+    ({"AcquisitionDate": "20200204"}, (2020, 2, 4)),
+    ({"AcquisitionDate": "20200204", "AcquisitionDateTime": "20200203235959"}, (2020, 2, 3)),
+    ({"AcquisitionDate": "", "SeriesDate": "20200207"}, (2020, 2, 7)),
+    ({"AcquisitionDate": "99999999"}, (2020, 1, 1)),
+    ({"StudyDate": ""}, None),
+])
+def test_the_day_of_the_scan(tmp_path, values, day):
+    write_series(tmp_path / "ct", edit=with_(**values))
+    acquired = read_image(tmp_path / "ct").acquired
+    assert acquired == (datetime.date(*day) if day else None)
+
+
+def test_two_scans_of_a_patient_can_be_told_from_those_of_two(tmp_path):
+    numbers = {"first": "7", "again": " 7 ", "other": "8", "without": "", "foreign": "Öz-7"}
+    found = {}
+    for name, number in numbers.items():
+        edit = with_(PatientID=number, SpecificCharacterSet="ISO_IR 192")
+        write_series(tmp_path / name, edit=edit)
+        found[name] = read_image(tmp_path / name).patient
+    assert found["first"] == found["again"]
+    assert len({found["first"], found["other"], found["foreign"]}) == 3
+    assert found["without"] is None
+
+
+def test_nothing_of_the_patient_can_be_read_off(tmp_path):
+    """Neither from what is printed nor by trying out numbers against the hash."""
+    write_series(tmp_path / "ct")
+    read = read_image(tmp_path / "ct")
+    assert read.patient is not None and read.acquired is not None
+    printed = repr(read) + str(read)
+    assert read.patient not in printed and "2020" not in printed
+    assert "secret" not in printed.lower()
+    assert read.patient != hashlib.sha256(b"SECRET-ID").hexdigest()
+    other = subprocess.run(
+        [sys.executable, "-c", "import sys\nfrom ReadingRoomLib.images import read_image\n"
+         "print(read_image(sys.argv[1]).patient)", str(tmp_path / "ct")],
+        env={**os.environ, "PYTHONPATH": str(Path(dicom_series.__file__).parents[1])},
+        capture_output=True, text=True, check=True)
+    assert len(other.stdout.strip()) == 64 and other.stdout.strip() != read.patient
 
 
 # Slices

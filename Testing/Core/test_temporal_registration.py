@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from ReadingRoomLib.errors import BadInput
+from ReadingRoomLib.geometry import physical_bounds
+from ReadingRoomLib.images import ImageInput
 from ReadingRoomLib.results import read_result
 from TemporalSubtractionLib.__main__ import app
 from TemporalSubtractionLib.bones import bone_mask
 from TemporalSubtractionLib.follow_up import _points, simulate_follow_up
+from TemporalSubtractionLib.pair_checks import doubts, doubts_once_aligned
 from TemporalSubtractionLib.quality import WORST, alignment_quality, without_bent_bone
 from TemporalSubtractionLib.registration import (
     find_motion,
@@ -25,6 +29,8 @@ from TemporalSubtractionLib.registration import (
     patch_centres,
 )
 from TemporalSubtractionLib.rigid_patches import BoneMotion, Patch, Rigid
+
+from .dicom_factory import write_series
 
 EXAMPLES = Path(__file__).parents[3] / "shared" / "data" / "ct_totalsegmentator_examples"
 STEP = 2.5
@@ -253,6 +259,107 @@ def test_quality_is_high_where_bones_fit_and_low_where_they_do_not(pair, motion)
                              motion.whole.translation + [0, 0, 15]), [])
     bad = sitk.GetArrayFromImage(alignment_quality(follow_up.current, prior, wrong))
     assert np.median(bad[bone]) < 0.5
+
+
+def half_turn(image: sitk.Image, axis: int) -> sitk.Image:
+    """The image as it were if its header told the wrong position: turned about its own middle."""
+    turned = sitk.Flip(image, [other != axis for other in range(3)])
+    turned.SetOrigin(image.GetOrigin())
+    turned.SetDirection(image.GetDirection())
+    return turned
+
+
+@pytest.mark.parametrize("axis, position", [(2, "face down"), (1, "feet first"), (0, "upside")])
+def test_a_scan_turned_by_half_a_turn_is_found(pair, motion, axis, position):
+    prior, follow_up = pair
+    found = find_motion(follow_up.current, half_turn(prior, axis))
+    turn = -np.eye(3)
+    turn[axis, axis] = 1
+    middle = physical_bounds(prior).mean(1)
+
+    def back(points):
+        return (found(points) - middle) @ turn + middle
+
+    assert errors_mm(back, follow_up).mean() < 0.5 * STEP
+
+
+def test_a_turned_scan_is_warned_of(pair, tmp_path):
+    prior, follow_up = pair
+    exit_code, output = register(tmp_path, half_turn(prior, 2), follow_up.current)
+    assert exit_code == 0
+    [warning] = read_result(output)["warnings"]
+    assert "half a turn" in warning and "left and right" in warning
+
+
+# --- what makes one doubt the pair ---------------------------------------------------------------
+
+
+def scan(seed: int = 0, **values) -> ImageInput:
+    return ImageInput(sitk.Image(4, 4, 4, sitk.sitkInt16), "ct", [], f"{seed}", **values)
+
+
+DAY, LATER = datetime.date(2020, 1, 1), datetime.date(2021, 1, 1)
+
+
+@pytest.mark.parametrize("prior, current, word", [
+    ({"patient": "a", "acquired": DAY}, {"patient": "a", "acquired": LATER}, None),
+    ({"patient": "a", "acquired": DAY}, {"patient": "a", "acquired": DAY}, None),
+    ({"patient": "a"}, {"patient": "b"}, "different patient numbers"),
+    ({"patient": "a"}, {}, None),
+    ({"acquired": LATER}, {"acquired": DAY}, "taken after the current"),
+    ({"acquired": LATER}, {}, None),
+])
+def test_patient_and_day_are_compared_where_both_are_known(prior, current, word):
+    sentences = list(doubts(scan(1, **prior), scan(2, **current)))
+    assert len(sentences) == (word is not None)
+    assert word is None or word in sentences[0]
+
+
+def test_exchanged_scans_of_two_patients_as_dicom(tmp_path):
+    """Through the command; the manifest tells of the doubt, and nothing of the patients."""
+    ct, _ = spine(bones=3)
+    array = sitk.GetArrayFromImage(ct).astype(np.int16)
+    for name, number, day in (("prior", "SECRET-1", "20210304"), ("current", "SECRET-2",
+                                                                 "20200304")):
+        def edit(dataset, index, number=number, day=day):
+            dataset.PatientID, dataset.AcquisitionDate = number, day
+        write_series(tmp_path / name, array + (name == "prior"), spacing=STEP, edit=edit)
+    output = tmp_path / "result"
+    exit_code = app.run(["register", str(tmp_path / "prior"), str(tmp_path / "current"),
+                         "--output", str(output), "--progress", "none"])
+    assert exit_code == 0
+    text = (output / "result.json").read_text("utf-8")
+    assert "different patient numbers" in text and "taken after the current" in text
+    assert not any(secret in text for secret in ("SECRET", "20200304", "2020-03", "2021-03"))
+
+
+def with_metal(image: sitk.Image, place: tuple[float, float, float]) -> sitk.Image:
+    """A rod of 1 mL."""
+    array = sitk.GetArrayFromImage(image)
+    x, y, z = image.TransformPhysicalPointToIndex(place)
+    array[z - 4:z + 4, y - 1:y + 1, x - 2:x + 2] = 3000
+    result = sitk.GetImageFromArray(array)
+    result.CopyInformation(image)
+    return result
+
+
+def test_metal_in_one_scan_only_is_told():
+    ct, _ = spine(bones=3)
+    grid = on_cubes(ct, 4.0)
+    shift = sitk.TranslationTransform(3, (0.0, 0.0, 30.0))
+    middle = np.array(ct.TransformContinuousIndexToPhysicalPoint(
+        [(n - 1) / 2 for n in ct.GetSize()]))
+    here, there = with_metal(ct, middle), with_metal(ct, middle + [0, 0, 30])
+    unseen = with_metal(ct, middle - [0, 0, 62])  # below what the other scan shows
+
+    def words(prior, current):
+        return [sentence.split(" CT")[0] for sentence in
+                doubts_once_aligned(prior, current, shift, grid)]
+
+    assert words(ct, ct) == words(there, here) == []
+    assert words(ct, here) == ["Only the current"]
+    assert words(there, ct) == ["Only the prior"]
+    assert words(unseen, ct) == []
 
 
 # --- what cannot be aligned ----------------------------------------------------------------------
