@@ -212,7 +212,9 @@ class MuscleSegWidget(ReadingRoomWidget):
         if not result:
             self.showResult()
             return
-        views.jumpToSegment(result.segmentation, self.panel.keyOfRow(row))
+        point = segmentations.pointInside(result.segmentation, self.panel.keyOfRow(row))
+        if point:
+            views.jumpTo(point)
 
     def onShow3D(self, show) -> None:
         with slicer.util.tryWithErrorDisplay(_("The surfaces cannot be shown."), waitCursor=True):

@@ -26,15 +26,57 @@ def readSegmentation(segmentationNode, path: str, volumeNode) -> None:
     segmentationNode.CreateDefaultDisplayNodes()
 
 
-def writeSegmentation(segmentationNode, path: str) -> None:
+def readLabels(segmentationNode, path: str, segments: dict, volumeNode) -> None:
+    """Replace the segments of a node by the labels of a NRRD file.
+
+    :param segments: ID, name and colour (red, green, blue, 0 to 255) by label value.
+    :param volumeNode: its grid becomes that of the segmentation.
+    :raises RuntimeError: when it cannot be read.
+    """
+    labelNode = slicer.vtkMRMLLabelMapVolumeNode()
+    volumes.readVolume(labelNode, path)
+    labelmap = slicer.vtkOrientedImageData()
+    labelmap.ShallowCopy(labelNode.GetImageData())
+    matrix = vtk.vtkMatrix4x4()
+    labelNode.GetIJKToRASMatrix(matrix)
+    labelmap.SetGeometryFromImageToWorldMatrix(matrix)
+    segmentation = segmentationNode.GetSegmentation()
+    segmentation.RemoveAllSegments()
+    for value, (segmentId, name, color) in segments.items():
+        segment = slicer.vtkSegment()
+        segment.SetName(name)
+        segment.SetColor([part / 255 for part in color])
+        segment.AddRepresentation("Binary labelmap", labelmap)  # one for all: they do not overlap
+        segment.SetLabelValue(value)
+        segmentation.AddSegment(segment, segmentId)
+    segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    segmentationNode.CreateDefaultDisplayNodes()
+
+
+def writeSegmentation(segmentationNode, path: str, segmentIds=None) -> None:
     """Write a .seg.nrrd file without changing how and where the node itself is stored.
 
+    :param segmentIds: the segments to write; None for all.
     :raises RuntimeError: when it cannot be written.
     """
+    if segmentIds is not None:
+        segmentationNode = _partOf(segmentationNode, segmentIds)
     storageNode = slicer.vtkMRMLSegmentationStorageNode()
     storageNode.SetFileName(path)
     if not storageNode.WriteData(segmentationNode):
         raise RuntimeError(f"The segmentation could not be written to {path}.")
+
+
+def _partOf(segmentationNode, segmentIds):
+    """Some of the segments; a node of no scene."""
+    part = slicer.vtkMRMLSegmentationNode()
+    segmentation = part.GetSegmentation()
+    for segmentId in segmentIds:
+        segmentation.CopySegmentFromSegmentation(segmentationNode.GetSegmentation(), segmentId)
+    geometry = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    segmentation.SetConversionParameter(
+        geometry, segmentationNode.GetSegmentation().GetConversionParameter(geometry))
+    return part
 
 
 def writeLabels(segmentationNode, values: dict, volumeNode, path: str) -> None:

@@ -3,8 +3,6 @@
 
 import slicer
 
-from . import segmentations
-
 
 def showBackground(volumeNode) -> None:
     """Show an image in all slice views, unless they show it already."""
@@ -54,13 +52,6 @@ def jumpTo(point) -> None:
     sliceNode.JumpAllSlices(slicer.mrmlScene, *point, sliceNode.CenteredJumpSlice)
 
 
-def jumpToSegment(segmentationNode, segmentId: str) -> None:
-    """Centre all slice views on a segment, unless it is empty or gone."""
-    point = segmentations.pointInside(segmentationNode, segmentId)
-    if point:
-        jumpTo(point)
-
-
 def showIn3D(segmentationNode, show: bool) -> None:
     """Show the surfaces of all segments, made when they are needed, or hide them."""
     if show:
@@ -95,6 +86,17 @@ def showVolumeRendering(volumeNode, show: bool, preset) -> None:
     displayNode.SetVisibility(show)
     if isFirst:
         slicer.util.resetThreeDViews()
+
+
+def setVolumeRendering(volumeNode, preset) -> None:
+    """Let an image that is shown in the 3D views look different; nothing when it never was.
+
+    :param preset: ``vtkMRMLVolumePropertyNode``.
+    """
+    displayNode = slicer.modules.volumerendering.logic().GetFirstVolumeRenderingDisplayNode(
+        volumeNode)
+    if displayNode:
+        displayNode.GetVolumePropertyNode().Copy(preset)
 
 
 def isVolumeRendered(volumeNode) -> bool:

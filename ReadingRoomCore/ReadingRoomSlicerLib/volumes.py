@@ -49,6 +49,13 @@ def placeWith(node, volumeNode) -> None:
         hierarchy.GetItemParent(_hierarchyItem(hierarchy, volumeNode)))
 
 
+def toWorld(volumeNode, point) -> tuple:
+    """A point of a volume's own coordinates (RAS, mm) in those of the world."""
+    world = [0.0, 0.0, 0.0]
+    volumeNode.TransformPointToWorld(point, world)
+    return tuple(world)
+
+
 def _hierarchyItem(hierarchy, node):
     return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(
         hierarchy.GetSceneItemID(), node)

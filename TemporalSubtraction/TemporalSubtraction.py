@@ -1,0 +1,870 @@
+# SPDX-License-Identifier: Apache-2.0
+import enum
+import os
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from typing import Annotated
+
+import qt
+import slicer
+import vtk
+from slicer import (
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+    vtkMRMLTableNode,
+    vtkMRMLTextNode,
+    vtkMRMLTransformNode,
+)
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
+
+from ReadingRoomSlicerLib import (
+    colors,
+    jobs,
+    panel,
+    pictures,
+    reports,
+    results,
+    samples,
+    segmentations,
+    settings,
+    tables,
+    transforms,
+    views,
+    volumes,
+)
+from ReadingRoomSlicerLib.module import ReadingRoomLogic, ReadingRoomWidget
+
+#
+# TemporalSubtraction
+#
+
+
+class TemporalSubtraction(ScriptedLoadableModule):
+    """What changed in the bones between two CTs of a patient."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("TemporalSubtraction")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
+        self.parent.dependencies = ["ReadingRoomCore"]
+        self.parent.contributors = ["ReadingRoom contributors"]
+        self.parent.helpText = _(
+            "Shows what changed in the bones since the last CT: green where they became denser,"
+            " orange where they became thinner. Choose the prior and the current CT and press"
+            " Apply.") + self.getDefaultModuleDocumentationLink()
+        self.parent.acknowledgementText = _(
+            "After Hoshiai et al., Effectiveness of temporal subtraction computed tomography images"
+            " using deep learning in detecting vertebral bone metastases, European Journal of"
+            " Radiology 2022. Research software, not a medical device.")
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+LIBRARY = "TemporalSubtractionLib"
+SAMPLE_CATEGORY = "TemporalSubtraction"
+SHOWN_CHANGE, SHOWN_OPACITY = 3.0, 0.7  # until the user moves the sliders
+
+
+def _samplePart(name, which):
+    return samples.Sample(
+        name,
+        f"{name}.nrrd",
+        "import sys; from pathlib import Path; from TemporalSubtractionLib.sample_pair import make;"
+        f"print(make(Path(sys.argv[1]), '{which}'))",
+        None,
+        "https://github.com/ReadingRoom/SlicerReadingRoom",
+        LIBRARY,
+    )
+
+
+PRIOR_SAMPLE = _samplePart("CTBonesPrior", "prior")
+CURRENT_SAMPLE = _samplePart("CTBonesCurrent", "current")
+
+
+def registerSampleData():
+    """Offer our images in the Sample Data module."""
+    samples.register(SAMPLE_CATEGORY, _("TemporalSubtraction"), PRIOR_SAMPLE, CURRENT_SAMPLE)
+
+
+#
+# TemporalSubtractionParameterNode
+#
+
+
+class Method(enum.Enum):
+    """How the expected CT is predicted from the prior one; the value is the command line's."""
+
+    CLASSICAL = "classical"
+    MODERN = "modern"
+    SEED = "seed"
+
+    @property
+    def needsModel(self) -> bool:
+        return self is not Method.CLASSICAL
+
+    def label(self) -> str:
+        return {
+            Method.CLASSICAL: _("Classical (needs no model)"),
+            Method.MODERN: _("Modern"),
+            Method.SEED: _("Published (Hanaoka et al.)"),
+        }[self]
+
+
+@parameterNodeWrapper
+class TemporalSubtractionParameterNode:
+    """
+    What the panel shows, and where the result is; saved with the scene.
+
+    priorVolume, currentVolume - the earlier and the later CT.
+    method - how the expected CT is predicted.
+    model - name of the model, for a method that needs one.
+    givenTransform - moves the prior CT onto the current one; none to align the bones here.
+    device - where to compute.
+    seed - start of the random numbers.
+    threshold - size of the smallest change that is drawn, z.
+    opacity - of the changes over the image.
+    The others are the last result; see TemporalSubtractionResult.
+    """
+
+    priorVolume: vtkMRMLScalarVolumeNode
+    currentVolume: vtkMRMLScalarVolumeNode
+    method: Method = Method.CLASSICAL
+    model: str = "starter"
+    givenTransform: vtkMRMLTransformNode
+    device: settings.Device = settings.Device.AUTO
+    seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
+    threshold: Annotated[float, WithinRange(1.0, 8.0)] = SHOWN_CHANGE
+    opacity: Annotated[float, WithinRange(0.0, 1.0)] = SHOWN_OPACITY
+    changeVolume: vtkMRMLScalarVolumeNode
+    expectedVolume: vtkMRMLScalarVolumeNode
+    errorVolume: vtkMRMLScalarVolumeNode
+    qualityVolume: vtkMRMLScalarVolumeNode
+    alignedVolume: vtkMRMLScalarVolumeNode
+    transform: vtkMRMLTransformNode
+    candidates: vtkMRMLTableNode
+    segmentation: vtkMRMLSegmentationNode
+    bone: vtkMRMLSegmentationNode
+    report: vtkMRMLTextNode
+
+
+#
+# Candidates
+#
+
+ACCEPTED, REJECTED, UNDECIDED = "accepted", "rejected", ""
+
+RESULT_HEADERS = (
+    (_("Candidate"), _("Click a candidate to see it in the views.")),
+    (_("mL"), _("Volume in millilitres.")),
+    (_("mm"), _("Diameter of a ball of this volume.")),
+    (_("Mean z"), _("Mean change, in standard deviations of what stable bone shows.")),
+    (_("Peak z"), _("Largest change, in standard deviations of what stable bone shows.")),
+    (_("HU"), _("Mean change in Hounsfield units.")),
+    (_("Level"), _("Bone, where it is known.")),
+    (_("Status"), _("What you decided.")),
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A place that changed: a line of candidates.csv, and what the physician decided.
+
+    number - its label, from 1; the most suspicious first.
+    kind - "denser" or "thinner".
+    score - the higher, the more suspicious.
+    mean_z, peak_z - change in standard deviations of what stable bone shows.
+    hu_change - mean change.
+    x_mm, y_mm, z_mm - a point inside, LPS, in the current CT's own coordinates.
+    level - the bone, empty where it is not known.
+    status - ACCEPTED, REJECTED or UNDECIDED.
+    """
+
+    number: int
+    kind: str
+    score: float
+    volume_ml: float
+    diameter_mm: float
+    mean_z: float
+    peak_z: float
+    hu_change: float
+    x_mm: float
+    y_mm: float
+    z_mm: float
+    level: str
+    status: str = UNDECIDED
+
+    @property
+    def key(self) -> str:
+        """ID of its segment."""
+        return str(self.number)
+
+    @property
+    def name(self) -> str:
+        return f"{self.number} {self.kind}"
+
+    @property
+    def color(self) -> tuple:
+        return colors.DENSER if self.kind == "denser" else colors.THINNER
+
+    @property
+    def point(self) -> tuple:
+        """A point inside, RAS, in the current CT's own coordinates."""
+        return -self.x_mm, -self.y_mm, self.z_mm
+
+    def row(self):
+        """As a line of the result table; padded, so that sorting by text sorts by size."""
+        shownStatus = {ACCEPTED: _("accepted"), REJECTED: _("rejected")}
+        values = [
+            f"{self.number:3d} {_('denser') if self.kind == 'denser' else _('thinner')}",
+            f"{self.volume_ml:7.2f}",
+            f"{self.diameter_mm:5.1f}",
+            f"{self.mean_z:+6.1f}",
+            f"{self.peak_z:+6.1f}",
+            f"{self.hu_change:+5.0f}",
+            self.level,
+            shownStatus.get(self.status, ""),
+        ]
+        toolTip = _("Suspicion {score}. Click to see it.").format(score=f"{self.score:.1f}")
+        return panel.ResultRow(self.key, values, color=self.color, toolTip=toolTip,
+                               dimmed=self.status == REJECTED)
+
+
+# Columns of the table in the scene; those of candidates.csv have the names of the fields.
+TITLES = {
+    "number": "Number",
+    "kind": "Kind",
+    "score": "Score",
+    "volume_ml": "Volume (mL)",
+    "diameter_mm": "Diameter (mm)",
+    "mean_z": "Mean z",
+    "peak_z": "Peak z",
+    "hu_change": "HU change",
+    "x_mm": "Left (mm)",
+    "y_mm": "Posterior (mm)",
+    "z_mm": "Superior (mm)",
+    "level": "Level",
+    "status": "Status",
+}
+
+
+def _candidate(texts) -> Candidate:
+    return Candidate(**{part.name: part.type(texts[part.name]) for part in fields(Candidate)
+                        if part.name in texts})
+
+
+def candidatesOf(tableNode) -> list:
+    """The candidates that a table node holds, the most suspicious first."""
+    columns = tables.columns(tableNode)
+    return [_candidate({name: columns[title][index] for name, title in TITLES.items()})
+            for index in range(tableNode.GetNumberOfRows())]
+
+
+def candidateOf(tableNode, key: str) -> Candidate:
+    """The candidate with a key."""
+    return next(candidate for candidate in candidatesOf(tableNode) if candidate.key == key)
+
+
+def readCandidates(tableNode, path) -> None:
+    """Fill a table node from candidates.csv; nothing is decided yet."""
+    candidates = [_candidate(row) for row in tables.readRows(path)]
+    tables.setColumns(tableNode, {
+        title: [getattr(candidate, name) for candidate in candidates]
+        for name, title in TITLES.items()})
+
+
+def decide(tableNode, key: str, status: str) -> None:
+    """Note in the table what the physician decided on a candidate."""
+    row = [candidate.key for candidate in candidatesOf(tableNode)].index(key)
+    tableNode.SetCellText(row, list(TITLES).index("status"), status)
+
+
+def summaryOf(candidates, manifest) -> list:
+    """What to know about the result as a whole, in sentences."""
+    denser = sum(candidate.kind == "denser" for candidate in candidates)
+    sentences = [_("{count} candidates: {denser} denser, {thinner} thinner.").format(
+        count=len(candidates), denser=denser, thinner=len(candidates) - denser)
+        if candidates else _("No change was found in the bone that could be compared.")]
+    if "aligned_share" in manifest:
+        sentences.append(_("{share} % of the bone could be compared.").format(
+            share=round(100 * manifest["aligned_share"])))
+    return sentences + list(manifest.get("warnings", []))
+
+
+#
+# TemporalSubtractionWidget
+#
+
+
+class TemporalSubtractionWidget(ReadingRoomWidget):
+    """The panel: two CTs, Apply, the candidates and what the physician decides."""
+
+    applyToolTip = _("Align the bones of the two CTs and show what changed.")
+    resultHeaders = RESULT_HEADERS
+
+    FLICKER_MILLISECONDS = 500
+
+    def __init__(self, parent=None) -> None:
+        ReadingRoomWidget.__init__(self, parent)
+        self._methods = []
+        self._drawnChange = None
+        self._flickerTimer = qt.QTimer()
+        self._flickerTimer.setInterval(self.FLICKER_MILLISECONDS)
+        self._flickerTimer.connect("timeout()", self.onFlickerTimer)
+
+    def setup(self) -> None:
+        """Called when the user opens the module the first time."""
+        super().setup()
+        self.setUpPanel(TemporalSubtractionLogic(),
+                        os.path.join(jobs.libraryFolder(LIBRARY), LIBRARY, "models.json"))
+        self.panel.nameOverlay(_("Change"), _(
+            "Show the changes over the image: green denser, orange thinner."))
+        self.ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethodChanged)
+        self.ui.swapButton.connect("clicked(bool)", self.onSwapButton)
+        self.ui.resultTable.connect("itemSelectionChanged()", self.onSelectionChanged)
+        self.ui.acceptButton.connect("clicked(bool)", lambda _checked: self.decide(ACCEPTED))
+        self.ui.rejectButton.connect("clicked(bool)", lambda _checked: self.decide(REJECTED))
+        self.ui.undoButton.connect("clicked(bool)", lambda _checked: self.decide(UNDECIDED))
+        self.ui.flickerButton.connect("toggled(bool)", self.onFlicker)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        self._flickerTimer.stop()
+        super().cleanup()
+
+    def exit(self) -> None:
+        self.ui.flickerButton.checked = False
+        super().exit()
+
+    def onSceneStartClose(self, caller, event) -> None:
+        self.ui.flickerButton.checked = False
+        super().onSceneStartClose(caller, event)
+
+    def chooseInputs(self, parameterNode) -> None:
+        """Take the only two images there are, the older one as prior."""
+        scans = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+                 if not node.IsA("vtkMRMLLabelMapVolumeNode")]
+        if len(scans) == 2 and not (parameterNode.priorVolume or parameterNode.currentVolume):
+            parameterNode.priorVolume, parameterNode.currentVolume = sorted(
+                scans, key=volumes.studyDate)
+
+    def showParameters(self, parameterNode) -> None:
+        self._showMethods(parameterNode.method)
+        self.panel.showModels(
+            parameterNode.method.value if parameterNode.method.needsModel else None,
+            parameterNode.model)
+        self._showOrder()
+        self._drawChange()
+
+    def _showMethods(self, chosen) -> None:
+        """Offer the methods that can be run."""
+        recipes = self.panel.recipes()
+        methods = [method for method in Method
+                   if not method.needsModel or method.value in recipes or method is chosen]
+        comboBox = self.ui.methodComboBox
+        blocked = comboBox.blockSignals(True)
+        if methods != self._methods:
+            self._methods = methods
+            comboBox.clear()
+            comboBox.addItems([method.label() for method in methods])
+        comboBox.currentIndex = methods.index(chosen)
+        comboBox.blockSignals(blocked)
+
+    def onMethodChanged(self, index) -> None:
+        if self._parameterNode:
+            self._parameterNode.method = self._methods[index]
+
+    def _showOrder(self) -> None:
+        """Say when the prior CT is the later one."""
+        prior, current = self._parameterNode.priorVolume, self._parameterNode.currentVolume
+        dates = [volumes.studyDate(node) if node else "" for node in (prior, current)]
+        self.ui.orderWidget.visible = all(dates) and dates[0] > dates[1]
+        self.ui.orderLabel.text = _(
+            "The prior CT ({prior}) is later than the current one ({current}).").format(
+                prior=_dateText(dates[0]), current=_dateText(dates[1]))
+
+    def onSwapButton(self, checked=False) -> None:
+        """Called when the user wants the CTs in the order of their dates."""
+        parameterNode = self._parameterNode
+        prior, current = parameterNode.priorVolume, parameterNode.currentVolume
+        with slicer.util.NodeModify(parameterNode.parameterNode):
+            parameterNode.priorVolume, parameterNode.currentVolume = current, prior
+
+    def reasonNotToApply(self) -> str:
+        parameterNode = self._parameterNode
+        prior = parameterNode.priorVolume if parameterNode else None
+        current = parameterNode.currentVolume if parameterNode else None
+        if not prior:
+            return _("Choose the prior CT first.")
+        if not current:
+            return _("Choose the current CT first.")
+        if prior == current:
+            return _("Prior and current CT are the same: choose two different ones.")
+        if reason := volumes.reasonNotCT(prior) or volumes.reasonNotCT(current):
+            return reason
+        if parameterNode.method.needsModel and not self.panel.modelName:
+            return _("There is no model of the chosen method.")
+        return ""
+
+    def startComputation(self, parameterNode, **callbacks) -> None:
+        self.ui.flickerButton.checked = False
+        self.logic.process(
+            parameterNode.priorVolume,
+            parameterNode.currentVolume,
+            transform=parameterNode.givenTransform,
+            method=parameterNode.method.value,
+            model=self.panel.modelName,
+            device=parameterNode.device.value,
+            seed=parameterNode.seed,
+            previous=self.logic.resultOf(parameterNode),
+            **callbacks,
+        )
+
+    def keepResult(self, parameterNode, result) -> None:
+        for name in TemporalSubtractionResult.NODES:
+            setattr(parameterNode, name, getattr(result, name))
+
+    def onSampleButton(self) -> None:
+        self.loadSamples(_("Making the example CTs..."),
+                         {"priorVolume": PRIOR_SAMPLE, "currentVolume": CURRENT_SAMPLE})
+
+    # Result
+
+    def showResult(self) -> None:
+        result = self.logic.resultOf(self._parameterNode)
+        if not result:
+            self.panel.showResult(self.resultHeaders, None)
+            return
+        candidates = candidatesOf(result.candidates)
+        self.panel.showResult(
+            self.resultHeaders, [candidate.row() for candidate in candidates],
+            " ".join(summaryOf(candidates, result.manifest)))
+        self.onSelectionChanged()
+        self.showStateOfViews(
+            (self.ui.show3DButton, views.isShownIn3D(result.bone or result.segmentation)),
+            (self.ui.volumeRenderingButton, views.isVolumeRendered(result.changeVolume)),
+            (self.ui.overlayButton, views.isOverlay(result.changeVolume)),
+        )
+        self.ui.flickerButton.enabled = bool(result.currentVolume and result.alignedVolume)
+        self._drawnChange = None
+        self._drawChange()
+
+    def onResultClicked(self, row, column) -> None:
+        result = self.logic.resultOf(self._parameterNode)
+        if not result:
+            self.showResult()
+            return
+        point = candidateOf(result.candidates, self.panel.keyOfRow(row)).point
+        views.jumpTo(volumes.toWorld(result.changeVolume, point))
+
+    def onSelectionChanged(self) -> None:
+        """Called when the user selects another candidate, or none."""
+        for button in (self.ui.acceptButton, self.ui.rejectButton, self.ui.undoButton):
+            button.enabled = bool(self.panel.selectedKey())
+
+    def decide(self, status) -> None:
+        """Keep what the user decided on the selected candidate."""
+        result = self.logic.resultOf(self._parameterNode)
+        key = self.panel.selectedKey()
+        if not result or not key:
+            return
+        decide(result.candidates, key, status)
+        self.panel.updateRow(candidateOf(result.candidates, key).row())
+
+    def _drawChange(self) -> None:
+        """Draw the changes with the threshold and the opacity that the sliders show."""
+        result = self.logic.resultOf(self._parameterNode)
+        if not result:
+            return
+        wanted = (result.changeVolume, self._parameterNode.threshold, self._parameterNode.opacity)
+        if wanted != self._drawnChange:
+            self._drawnChange = wanted
+            self.logic.showChange(*wanted)
+
+    def onShow3D(self, show) -> None:
+        result = self.logic.resultOf(self._parameterNode)
+        with slicer.util.tryWithErrorDisplay(_("The surfaces cannot be shown."), waitCursor=True):
+            with self.panel.busy(_("Making the surfaces...") if show else ""):
+                for segmentation in filter(None, (result.bone, result.segmentation)):
+                    views.showIn3D(segmentation, show)
+
+    def onVolumeRendering(self, show) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The changes cannot be shown."), waitCursor=True):
+            views.showVolumeRendering(self._parameterNode.changeVolume, show,
+                                      colors.changeRendering(self._parameterNode.threshold))
+
+    def onOverlay(self, show) -> None:
+        views.showOverlay(self._parameterNode.changeVolume, show, self._parameterNode.opacity)
+
+    def onFlicker(self, on) -> None:
+        """Show prior and current CT in turn, or the current one again."""
+        if on:
+            self._flickerTimer.start()
+            return
+        self._flickerTimer.stop()
+        self.ui.flickerButton.text = _("Flicker")
+        result = self.logic.resultOf(self._parameterNode)
+        if result and result.currentVolume and views.isBackground(result.alignedVolume):
+            views.exchangeBackground(result.currentVolume)
+
+    def onFlickerTimer(self) -> None:
+        result = self.logic.resultOf(self._parameterNode)
+        if not result or not result.currentVolume or not result.alignedVolume:
+            self.ui.flickerButton.checked = False
+            return
+        showPrior = not views.isBackground(result.alignedVolume)
+        if showPrior:
+            volumes.copyWindowLevel(result.alignedVolume, result.currentVolume)
+        views.exchangeBackground(result.alignedVolume if showPrior else result.currentVolume)
+        self.ui.flickerButton.text = _("Flicker: prior") if showPrior else _("Flicker: current")
+
+
+def _dateText(date: str) -> str:
+    """A DICOM date as YYYY-MM-DD."""
+    return f"{date[:4]}-{date[4:6]}-{date[6:8]}"
+
+
+#
+# TemporalSubtractionLogic
+#
+
+
+@dataclass
+class TemporalSubtractionResult:
+    """The nodes of one result.
+
+    currentVolume - the later CT.
+    changeVolume - change in standard deviations of stable bone (z), 0 where nothing is compared.
+    expectedVolume, errorVolume - what the CT was expected to be, and how far off that may be, HU.
+    qualityVolume - how well the bones are aligned, 0 to 1.
+    alignedVolume - the prior CT, aligned.
+    transform - moves the prior CT onto the current one.
+    candidates - table of what changed, with what the physician decided.
+    segmentation, bone - the candidates, and the bone that was looked at.
+    report - what was run, how long it took (the content of result.json).
+    """
+
+    # The parts that the parameter node refers to.
+    NODES = ("changeVolume", "expectedVolume", "errorVolume", "qualityVolume", "alignedVolume",
+             "transform", "candidates", "segmentation", "bone", "report")
+
+    currentVolume: vtkMRMLScalarVolumeNode
+    changeVolume: vtkMRMLScalarVolumeNode
+    expectedVolume: vtkMRMLScalarVolumeNode
+    errorVolume: vtkMRMLScalarVolumeNode
+    qualityVolume: vtkMRMLScalarVolumeNode
+    alignedVolume: vtkMRMLScalarVolumeNode
+    transform: vtkMRMLTransformNode
+    candidates: vtkMRMLTableNode
+    segmentation: vtkMRMLSegmentationNode
+    bone: vtkMRMLSegmentationNode
+    report: vtkMRMLTextNode
+
+    @property
+    def manifest(self) -> dict:
+        return results.manifestOf(self.report)
+
+    @property
+    def maps(self) -> dict:
+        """The volumes by their role among the files of a result."""
+        return {"z": self.changeVolume, "expected": self.expectedVolume, "error": self.errorVolume,
+                "quality": self.qualityVolume, "prior_aligned": self.alignedVolume}
+
+
+class TemporalSubtractionLogic(ReadingRoomLogic):
+    """
+    Runs the subtraction and puts the result into the scene. Needs no widget::
+
+      result = TemporalSubtractionLogic().process(priorVolume, currentVolume, wait=True)
+      slicer.util.saveNode(result.changeVolume, "change.nrrd")
+    """
+
+    library = LIBRARY
+    parameterNodeClass = TemporalSubtractionParameterNode
+
+    BONE_COLOR = (241, 214, 145)
+    BONE_OPACITY = 0.25
+    BONE_WINDOW = (-400.0, 1100.0)  # HU, of the pictures of the report
+    PICTURE_MM, PICTURE_PIXELS = 80.0, 320
+    AIR = -1000.0  # HU
+
+    def resultOf(self, parameterNode):
+        """The result that a parameter node refers to; None when a needed part is not there."""
+        if not parameterNode:
+            return None
+        nodes = {name: getattr(parameterNode, name) for name in TemporalSubtractionResult.NODES}
+        if not all(nodes[name] for name in ("changeVolume", "candidates", "segmentation")):
+            return None
+        segmentation = nodes["segmentation"]
+        return TemporalSubtractionResult(
+            segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole()),
+            **nodes)
+
+    def process(
+        self,
+        priorVolume: vtkMRMLScalarVolumeNode,
+        currentVolume: vtkMRMLScalarVolumeNode,
+        transform: vtkMRMLTransformNode | None = None,
+        method: str = "classical",
+        model: str = "",
+        device: str = "auto",
+        seed: int = 0,
+        previous: TemporalSubtractionResult | None = None,
+        wait: bool = False,
+        onProgress=None,
+        onFinished=None,
+        onFailed=None,
+    ):
+        """
+        Find what changed between two CTs. Can be used without GUI widget.
+
+        :param priorVolume: the earlier CT.
+        :param currentVolume: the later CT.
+        :param transform: moves the prior CT onto the current one, in their own coordinates; None
+          to align the bones here.
+        :param method: "classical", "modern" or "seed".
+        :param model: name of a model, or folder of one; empty for a method that needs none.
+        :param device: "auto", "cpu", "cuda" or "mps"; for models.
+        :param seed: start of the random numbers; for models.
+        :param previous: an earlier result that is replaced if it is of the same CT and still has
+          the name it was given; otherwise new nodes are made.
+        :param wait: return when it is done, instead of at once.
+        :param onProgress: called with stage, done, total, message.
+        :param onFinished: called with the result.
+        :param onFailed: called with code, sentence and log text.
+        :return: the result if ``wait``, otherwise None.
+        :raises RuntimeError: with ``wait``, when there is no result; in any case when it cannot
+          be started.
+        """
+        for volumeNode in (priorVolume, currentVolume):
+            if not volumeNode or not volumeNode.GetImageData():
+                raise ValueError(_("There is no image to compare."))
+
+        def prepare(folder):
+            paths = []
+            for role, volumeNode in (("prior", priorVolume), ("current", currentVolume)):
+                os.mkdir(os.path.join(folder, role))  # both may have the same name
+                name = f"{results.fileName(volumeNode) or 'CT'}.nrrd"
+                paths.append(os.path.join(folder, role, name))
+                volumes.writeVolume(volumeNode, paths[-1])
+            arguments = ["subtract", *paths, "--output", os.path.join(folder, "result"),
+                         "--method", method, "--progress", "json"]
+            if transform:
+                path = os.path.join(folder, "given.h5")
+                transforms.writeTransform(transform, path, currentVolume)
+                arguments += ["--transform", path]
+            if model:
+                arguments += ["--model", model, "--device", device, "--seed", seed]
+            return arguments
+
+        def load(manifest):
+            return self._loadResult(manifest, currentVolume, previous)
+
+        return self._runner.runInFolder(prepare, load, onFinished, onFailed, onProgress, wait)
+
+    def _loadResult(self, manifest, currentVolume, previous) -> TemporalSubtractionResult:
+        """Put a result folder into the scene, where the current CT is."""
+        if currentVolume.GetScene() is not slicer.mrmlScene:
+            raise RuntimeError(_("the CT is no longer in the scene"))
+        if previous and previous.currentVolume != currentVolume:
+            previous = None
+        result = self._resultNodes(currentVolume, previous)
+        files = {role: os.path.join(manifest["folder"], name)
+                 for role, name in manifest["files"].items()}
+        for role, volumeNode in result.maps.items():
+            volumes.readVolume(volumeNode, files[role])
+            volumeNode.CreateDefaultDisplayNodes()
+        transforms.readTransform(result.transform, files["transform"])
+        readCandidates(result.candidates, files["candidates"])
+        segmentations.readLabels(result.segmentation, files["candidate_labels"], {
+            candidate.number: (candidate.key, candidate.name, candidate.color)
+            for candidate in candidatesOf(result.candidates)}, currentVolume)
+        result.segmentation.GetDisplayNode().SetVisibility2DFill(False)  # the map fills them
+        segmentations.readLabels(
+            result.bone, files["bone"], {1: ("bone", _("Bone"), self.BONE_COLOR)}, currentVolume)
+        result.bone.GetDisplayNode().SetVisibility2D(False)
+        result.bone.GetDisplayNode().SetOpacity3D(self.BONE_OPACITY)
+        results.keepManifest(result.report, manifest)
+        for name in TemporalSubtractionResult.NODES:
+            volumes.placeWith(getattr(result, name), currentVolume)
+        views.showBackground(currentVolume)
+        views.showOverlay(result.changeVolume, True)
+        views.linkSlices()
+        self.showChange(result.changeVolume, SHOWN_CHANGE, SHOWN_OPACITY)
+        return result
+
+    def _resultNodes(self, currentVolume, previous) -> TemporalSubtractionResult:
+        """The nodes to fill: those of the previous result where they still have their names."""
+        parts = {
+            "changeVolume": ("vtkMRMLScalarVolumeNode", _("{name} change")),
+            "expectedVolume": ("vtkMRMLScalarVolumeNode", _("{name} expected")),
+            "errorVolume": ("vtkMRMLScalarVolumeNode", _("{name} expected error")),
+            "qualityVolume": ("vtkMRMLScalarVolumeNode", _("{name} alignment quality")),
+            "alignedVolume": ("vtkMRMLScalarVolumeNode", _("{name} prior aligned")),
+            "transform": ("vtkMRMLTransformNode", _("{name} from prior")),
+            "candidates": ("vtkMRMLTableNode", _("{name} candidates")),
+            "segmentation": ("vtkMRMLSegmentationNode", _("{name} changed bone")),
+            "bone": ("vtkMRMLSegmentationNode", _("{name} bone")),
+            "report": ("vtkMRMLTextNode", _("{name} comparison")),
+        }
+        return TemporalSubtractionResult(currentVolume, **{
+            part: results.nodeFor(className, text.format(name=currentVolume.GetName()),
+                                  previous and getattr(previous, part))
+            for part, (className, text) in parts.items()})
+
+    def showChange(self, changeVolume, threshold: float, opacity: float) -> None:
+        """Draw the changes from a threshold on, wherever they are shown."""
+        volumes.showAsChange(changeVolume, threshold)
+        if views.isOverlay(changeVolume):
+            views.showOverlay(changeVolume, True, opacity)
+        views.setVolumeRendering(changeVolume, colors.changeRendering(threshold))
+
+    def export(self, result: TemporalSubtractionResult, folder: str) -> str:
+        """
+        Write a result as the files that the command line writes, with what the user decided, and
+        a report of the accepted candidates.
+
+        :param folder: a new folder, named after the segmentation, is made in it.
+        :return: path of the new folder.
+        """
+        target = results.makeFolder(result.segmentation, folder)
+
+        def path(name):
+            return os.path.join(target, name)
+
+        for role, volumeNode in result.maps.items():
+            if volumeNode:
+                volumes.writeVolume(volumeNode, path(f"{role}.nrrd"))
+        if result.transform:
+            transforms.writeTransform(result.transform, path("transform.h5"))
+        candidates = candidatesOf(result.candidates)
+        tables.writeRows([asdict(candidate) for candidate in candidates],
+                         path("candidates.csv"), list(TITLES))
+        if result.currentVolume:
+            segmentations.writeLabels(
+                result.segmentation, {c.key: c.number for c in candidates}, result.currentVolume,
+                path("candidates.nrrd"))
+            if result.bone:
+                segmentations.writeLabels(
+                    result.bone, {"bone": 1}, result.currentVolume, path("bone.nrrd"))
+        accepted = [candidate for candidate in candidates if candidate.status == ACCEPTED]
+        if accepted:
+            segmentations.writeSegmentation(
+                result.segmentation, path("segmentation.seg.nrrd"), [c.key for c in accepted])
+        results.writeManifest(result.report, path("result.json"))
+        with open(path("report.html"), "w", encoding="utf-8") as file:
+            file.write(self._reportPage(result, candidates, accepted))
+        return target
+
+    def _reportPage(self, result, candidates, accepted) -> str:
+        """The report: what was compared, and the accepted candidates with pictures."""
+        rejected = sum(candidate.status == REJECTED for candidate in candidates)
+        sentences = [
+            " ".join(summaryOf(candidates, result.manifest)),
+            _("{accepted} accepted, {rejected} rejected, {open} not decided.").format(
+                accepted=len(accepted), rejected=rejected,
+                open=len(candidates) - len(accepted) - rejected),
+            _("Pictures: {mm} mm wide, seen as radiologists do. Green is denser than expected,"
+              " orange is thinner.").format(mm=round(self.PICTURE_MM)),
+        ]
+        findings = [reports.Finding(candidate.name, self._measures(candidate),
+                                    self._pictures(result, candidate.point))
+                    for candidate in accepted]
+        name = result.currentVolume.GetName() if result.currentVolume else ""
+        return reports.page(
+            _("{name}: bone compared with the prior CT").format(name=name), sentences, findings)
+
+    def _measures(self, candidate) -> str:
+        level = f"{candidate.level}. " if candidate.level else ""
+        return level + _(
+            "{volume} mL, diameter {diameter} mm, mean z {mean}, peak z {peak}, change"
+            " {change} HU.").format(
+                volume=f"{candidate.volume_ml:.2f}", diameter=f"{candidate.diameter_mm:.1f}",
+                mean=f"{candidate.mean_z:+.1f}", peak=f"{candidate.peak_z:+.1f}",
+                change=f"{candidate.hu_change:+.0f}")
+
+    def _pictures(self, result, point) -> list:
+        """Three planes through a point, each as it was, as it is, and with the changes."""
+        threshold = self.getParameterNode().threshold
+        scans = [(volumeNode, when) for volumeNode, when in (
+            (result.alignedVolume, _("prior")), (result.currentVolume, _("current")))
+            if volumeNode]
+        found = []
+        for orientation, title in ((pictures.AXIAL, _("axial")), (pictures.CORONAL, _("coronal")),
+                                   (pictures.SAGITTAL, _("sagittal"))):
+            plane = partial(pictures.plane, point=point, orientation=orientation,
+                            width=self.PICTURE_MM, pixels=self.PICTURE_PIXELS)
+            for volumeNode, when in scans:
+                picture = pictures.grey(plane(volumeNode, outside=self.AIR), *self.BONE_WINDOW)
+                found.append((f"{title}, {when}", picture))
+            if result.currentVolume:
+                change = plane(result.changeVolume, outside=0.0)
+                found.append((f"{title}, {_('change')}", pictures.overlay(
+                    picture, change, colors.changeRamp(threshold), threshold)))
+        return [(caption, pictures.asDataAddress(picture)) for caption, picture in found]
+
+
+#
+# TemporalSubtractionTest
+#
+
+
+class TemporalSubtractionTest(ScriptedLoadableModuleTest):
+    """The module's own test: a simulated CT and its follow-up through the real computation."""
+
+    LESION_MM = 8.0  # radius
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        self.setUp()
+        self.test_simulatedFollowUp()
+
+    def test_simulatedFollowUp(self):
+        """A dense lesion is found where it is, although the patient lies elsewhere."""
+        self.delayDisplay("Making a simulated CT and its follow-up")
+        loaded = {}
+        loader = samples.SampleLoader()
+        loader.load(samples.SIMULATED_CT, lambda node: loaded.update(node=node),
+                    lambda code, sentence, log: loaded.update(error=sentence))
+        loader.wait()
+        self.assertNotIn("error", loaded)
+        prior = loaded["node"]
+        current, lesion = self._followUp(prior)
+
+        self.delayDisplay("Comparing")
+        logic = TemporalSubtractionLogic()
+        try:
+            result = logic.process(prior, current, wait=True)
+        finally:
+            logic.shutdown()
+        first = candidatesOf(result.candidates)[0]
+        self.assertEqual(first.kind, "denser")
+        for found, true in zip(first.point, lesion, strict=True):
+            self.assertLess(abs(found - true), self.LESION_MM)
+        self.assertEqual(result.segmentation.GetSegmentation().GetNumberOfSegments(),
+                         result.candidates.GetNumberOfRows())
+        self.assertEqual(result.changeVolume.GetImageData().GetDimensions(),
+                         current.GetImageData().GetDimensions())
+        self.assertEqual(result.manifest["status"], "completed")
+        self.delayDisplay("Test passed")
+
+    def _followUp(self, prior):
+        """The CT again, elsewhere and with a lesion in bone; and the place of the lesion, RAS."""
+        import numpy as np
+
+        voxels = slicer.util.arrayFromVolume(prior).copy()
+        toRas = vtk.vtkMatrix4x4()
+        prior.GetIJKToRASMatrix(toRas)
+        toRas.SetElement(0, 3, toRas.GetElement(0, 3) + 12)
+        toRas.SetElement(2, 3, toRas.GetElement(2, 3) - 9)
+        matrix = slicer.util.arrayFromVTKMatrix(toRas)
+        places = np.moveaxis(np.indices(voxels.shape)[::-1], 0, -1) @ matrix[:3, :3].T
+        places += matrix[:3, 3]
+        bone = np.argwhere((voxels > 150) & (voxels < 500))
+        middle = places[tuple(bone[len(bone) // 2])]
+        inside = np.linalg.norm(places - middle, axis=-1) < self.LESION_MM
+        voxels[inside & (voxels > 100)] += 400
+        return slicer.util.addVolumeFromArray(voxels, matrix, "Follow-up"), middle
