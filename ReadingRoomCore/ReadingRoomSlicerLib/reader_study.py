@@ -82,8 +82,7 @@ class ReaderStudyPanel(VTKObservationMixin):
         table.setColumnCount(2)
         table.setHorizontalHeaderLabels([_("Mark"), _("Confidence")])
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
-        table.horizontalHeader().setHighlightSections(False)
-        table.verticalHeader().hide()
+        _setUpTable(table)
         label = self.ui.confidenceValueLabel
         label.setMinimumWidth(label.sizeHint.width())  # the slider stays as long as it is
 
@@ -422,6 +421,12 @@ class _CannotShow(RuntimeError):
     """An image cannot be read; the sentence names neither file nor patient."""
 
 
+def _setUpTable(table) -> None:
+    table.verticalHeader().hide()
+    table.verticalHeader().setDefaultSectionSize(22)
+    table.horizontalHeader().setHighlightSections(False)
+
+
 def _textOf(confidence) -> str:
     return NOT_SAID if confidence is None else str(confidence)
 
@@ -553,8 +558,7 @@ class _AnalysisSection:
         ui.analyseButton.connect("clicked(bool)", self.onAnalyseButton)
         ui.cancelButton.connect("clicked(bool)", self.onCancelButton)
         ui.reportButton.connect("clicked(bool)", self.onReportButton)
-        ui.analysisTable.horizontalHeader().setHighlightSections(False)
-        ui.analysisTable.verticalHeader().hide()
+        _setUpTable(ui.analysisTable)
 
     def cleanup(self) -> None:
         """End what runs."""

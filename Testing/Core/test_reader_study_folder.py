@@ -70,7 +70,7 @@ def read_all(study: StudyFolder) -> None:
 def test_a_study_is_made_of_the_images_in_a_folder(images):
     (images / "notes").mkdir()
     study = create_study(images, ["Ann", "Ben"])
-    assert study.plan.cases == CASES and study.plan.modalities == ("without", "with")
+    assert study.plan.cases == CASES and study.plan.modalities == ("with", "without")
     assert study.presentations["with"] == Presentation(("current", "prior"), "z")
     reading = next(r for r in study.log("Ann").readings.values() if r.modality == "with")
     assert study.images(reading) == {

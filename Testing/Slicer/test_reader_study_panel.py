@@ -511,11 +511,11 @@ def test_a_whole_study_from_reading_to_report(make_panel, folder, tmp_path, monk
     slicer.app.processEvents()
     table = panel.ui.analysisTable
     headings = [table.horizontalHeaderItem(column).text() for column in range(3)]
-    assert headings == ["wAFROC", "without", "with"]
+    assert headings == ["wAFROC", "with", "without"]
     assert [table.item(row, 0).text() for row in range(2)] == ["Ann", "Ben"]
-    assert [table.item(0, column).text()[:5] for column in (1, 2)] == ["0.500", "1.000"]
-    assert "Difference without - with: -0.500" in panel.ui.analysisMessageLabel.text
-    assert "p" in panel.ui.analysisMessageLabel.text
+    assert [table.item(0, column).text()[:5] for column in (1, 2)] == ["1.000", "0.500"]
+    assert "Difference with - without: +0.500" in panel.ui.analysisMessageLabel.text
+    assert "95 % interval" in panel.ui.analysisMessageLabel.text
     picture = panel.ui.curvesWidget.findChild(qt.QSvgWidget, "")
     assert picture.renderer().isValid()
     page = (folder / "analysis" / "report.html").read_text("utf-8")

@@ -151,11 +151,12 @@ def create_study(folder: Path, readers: Sequence[str]) -> StudyFolder:
         listed.append({"patient": case.name, **{name: file.relative_to(folder).as_posix()
                                                 for name, file in files.items()}})
     shown = {"images": list(names[:-1])}
-    study = {"readers": list(readers),
-             "modalities": {"without": shown, "with": {**shown, "overlay": "z"}},
+    # differences are those of the first from the second
+    modalities = {"with": {**shown, "overlay": "z"}, "without": shown}
+    study = {"readers": list(readers), "modalities": modalities,
              "free_response": True, "quality": list(QUALITY), "washout_days": 28, "seed": 0,
              "cases": listed}
-    StudyPlan(_names([case.name for case in cases]), ("without", "with"), _names(readers))
+    StudyPlan(tuple(case.name for case in cases), tuple(modalities), tuple(readers))
     for reader in readers:
         _check_file_name(reader)
     try:

@@ -296,12 +296,14 @@ def _load_desktop_modules() -> None:
 
 def _delete_widgets() -> None:
     from PySide6.QtCore import QCoreApplication, QEvent
+    from shiboken6 import isValid
 
     from .pythonqt import application as qt_application
 
     application = qt_application()
     for widget in application.topLevelWidgets():
-        widget.close()
-        widget.deleteLater()
+        if isValid(widget):  # the list of a combo box goes with the panel that it belongs to
+            widget.close()
+            widget.deleteLater()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     application.processEvents()

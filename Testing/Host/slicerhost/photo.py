@@ -19,35 +19,38 @@ def photograph(module_name: str, path: str | os.PathLike, width: int = 500) -> P
     from . import pythonqt
 
     module = slicer.app.moduleManager().module(module_name)
+    section = pythonqt.uic_class_registry["ctkCollapsibleButton"]()
+    section.setProperty("text", "Help && Acknowledgement")
+    section.setProperty("collapsed", True)
     panel = pythonqt.unwrap(module.widgetRepresentation())
-    frame = _frame(module, panel)
+    return _save([_module_row(module), section, panel], path, width)
+
+
+def photograph_part(widget, path: str | os.PathLike, width: int = 500) -> Path:
+    """Saves a picture of a part of a panel, which has no parent; returns its path."""
+    from . import pythonqt
+
+    return _save([pythonqt.unwrap(widget)], path, width)
+
+
+def _save(parts: list, path: str | os.PathLike, width: int) -> Path:
+    """Saves a picture of widgets, one below the other; the last one is kept."""
+    from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+    frame = QWidget()
+    layout = QVBoxLayout(frame)
+    layout.setContentsMargins(*[_FRAME_MARGIN] * 4)
+    for part in parts:
+        layout.addWidget(part)
+    layout.addStretch(1)
     try:
         _fit(frame, width)
         if not frame.grab().save(os.fspath(path)):
             raise OSError(f"the picture could not be written: {path}")
     finally:
-        panel.setParent(None)
+        parts[-1].setParent(None)
         frame.deleteLater()
     return Path(path)
-
-
-def _frame(module, panel):
-    """A widget with the desktop's module row, its help section and the panel below."""
-    from PySide6.QtWidgets import QVBoxLayout, QWidget
-
-    from . import pythonqt
-
-    frame = QWidget()
-    layout = QVBoxLayout(frame)
-    layout.setContentsMargins(*[_FRAME_MARGIN] * 4)
-    layout.addWidget(_module_row(module))
-    section = pythonqt.uic_class_registry["ctkCollapsibleButton"]()
-    section.setProperty("text", "Help && Acknowledgement")
-    section.setProperty("collapsed", True)
-    layout.addWidget(section)
-    layout.addWidget(panel)
-    layout.addStretch(1)
-    return frame
 
 
 def _module_row(module):
