@@ -53,9 +53,9 @@ class ReaderStudyPanel(VTKObservationMixin):
         self._connect()
         self._showState()
 
-    def addTo(self, layout) -> None:
-        """Put the section at the end of a layout."""
-        layout.addWidget(self.widget)
+    def addTo(self, layout, before=None) -> None:
+        """Put the section into a vertical layout: before another widget, or at the end."""
+        layout.insertWidget(layout.indexOf(before) if before else layout.count(), self.widget)
 
     def enter(self) -> None:
         """The module's panel is shown."""
@@ -116,9 +116,11 @@ class ReaderStudyPanel(VTKObservationMixin):
             self._clock.run()
         else:
             self._clock.pause()
+        self._showState()  # a washout may have ended meanwhile
 
     def _onStudyPathChanged(self, path=None) -> None:
         self._study = None
+        self.analysis.forget()
         chosen = self.ui.studyPathLineEdit.currentPath
         isFolder = bool(chosen) and os.path.isdir(chosen)
         isNew = isFolder and not os.path.exists(os.path.join(chosen, STUDY_FILE))
@@ -198,6 +200,9 @@ class ReaderStudyPanel(VTKObservationMixin):
 
     def onNextButton(self) -> None:
         """Show the case that is to be read next."""
+        self._onReaderChanged()  # answers may have been given in another window meanwhile
+        if self._reasonNotToRead():
+            return
         reading = self._log.next
         plan = self._study.plan
         with self._saidInOneSentence() as outcome, slicer.util.WaitCursor():
@@ -460,16 +465,18 @@ class CaseInScene:
                     self.overlay = node
                 else:
                     self.images[role] = node
+            self._setDisplay(window, colorOverlay)
         except Exception:
             self.remove()
             raise
         self.marks = self._add("vtkMRMLMarkupsFiducialNode", _("{name} marks").format(name=name))
         self.marks.CreateDefaultDisplayNodes()
         self.marks.SetControlPointLabelFormat("%d")
-        if window:
-            for node in self.images.values():
-                node.GetDisplayNode().AutoWindowLevelOff()
-                node.GetDisplayNode().SetWindowLevelMinMax(*window)
+
+    def _setDisplay(self, window, colorOverlay) -> None:
+        for node in self.images.values() if window else ():
+            node.GetDisplayNode().AutoWindowLevelOff()
+            node.GetDisplayNode().SetWindowLevelMinMax(*window)
         if self.overlay and colorOverlay:
             colorOverlay(self.overlay)
         first = next(iter(self.images.values()))
@@ -564,6 +571,11 @@ class _AnalysisSection:
         """End what runs."""
         self.runner.shutdown()
 
+    def forget(self) -> None:
+        """Another study is chosen: take away what was found in the last one."""
+        self.runner.cancel()
+        self._showResult(None)
+
     def checkCanAnalyse(self, path=None) -> None:
         """Grey Analyse and say why, or let it be pressed."""
         reason = self._reasonNotToAnalyse()
@@ -610,6 +622,8 @@ class _AnalysisSection:
     def _onFailed(self, code, sentence, log) -> None:
         self._showSentences([sentence], isError=code != "CANCELLED")
         self.checkCanAnalyse()
+        if code == "INTERNAL":
+            slicer.util.errorDisplay(sentence, detailedText=log)
 
     def _onFinished(self, manifest) -> None:
         self._showSentences([*manifest["sentences"], *manifest["warnings"]])

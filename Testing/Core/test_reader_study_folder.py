@@ -112,6 +112,11 @@ def test_a_folder_without_cases_or_aid_is_refused(images, tmp_path):
     ({"cases": [{"patient": "P1"}]}, "lacks the entry 'current'"),
     ({"cases": []}, "no cases"),
     ({"window": [1]}, "not as"),
+    ({"window": [2, 1]}, "not as"),
+    ({"free_response": "false"}, "not as"),
+    ({"seed": -1}, "not as"),
+    ({"washout_days": -1}, "not as"),
+    ({"washout_days": float("nan")}, "not as"),
     ({"washout_days": "long"}, "not as"),
 ])
 def test_what_is_wrong_with_a_study_is_said(images, entries, said):

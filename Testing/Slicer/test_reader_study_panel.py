@@ -161,6 +161,20 @@ def test_the_section_is_closed_at_first(slicer_scene):
     assert ui.readerStudyCollapsibleButton.collapsed and ui.analysisCollapsibleButton.collapsed
 
 
+def test_the_section_has_its_place_in_a_panel(make_panel):
+    import qt
+
+    layout = qt.QVBoxLayout()
+    label = qt.QLabel("Research software")
+    layout.addWidget(label)
+    layout.addStretch(1)
+    above, last = make_panel(), make_panel()
+    above.addTo(layout, before=label)
+    last.addTo(layout)
+    places = [layout.indexOf(widget) for widget in (above.widget, label, last.widget)]
+    assert places == [0, 1, 3]  # the stretch is at 2
+
+
 def test_a_closed_section_reads_no_study(make_panel, folder):
     open_study(make_panel(), folder)
     panel = make_panel(open=False)
@@ -367,6 +381,32 @@ def test_an_image_that_cannot_be_read_leaves_nothing(make_panel, folder):
     assert panel.ui.nextButton.enabled
 
 
+def test_colours_that_cannot_be_given_leave_nothing(make_panel, folder):
+    def fail(node):
+        raise ValueError("no such table")
+
+    panel = make_panel(colorOverlay=fail)
+    open_study(panel, folder)
+    panel.ui.nextButton.click()
+    while not panel.ui.readingWidget.isHidden():  # those without the aid
+        rate_images(panel)
+        panel.ui.doneButton.click()
+    assert "did not foresee" in panel.ui.messageLabel.text and names() == []
+
+
+def test_answers_of_another_window_are_not_asked_again(make_panel, folder):
+    first, second = make_panel(), make_panel()
+    for panel in (first, second):
+        open_study(panel, folder)
+    first.ui.nextButton.click()
+    rate_images(first)
+    first.ui.doneButton.click()
+    case = shown_case()
+    first.ui.stopButton.click()
+    second.ui.nextButton.click()
+    assert shown_case() == case and "Case 2 of 4" in second.ui.caseLabel.text
+
+
 def test_an_answer_that_cannot_be_kept_stays_on_the_screen(make_panel, folder, monkeypatch):
     panel = make_panel()
     open_study(panel, folder)
@@ -524,6 +564,16 @@ def test_a_whole_study_from_reading_to_report(make_panel, folder, tmp_path, monk
     monkeypatch.setattr(qt.QDesktopServices, "openUrl", opened.append, raising=False)
     panel.ui.reportButton.click()
     assert [url.toLocalFile() for url in opened] == [str(folder / "analysis" / "report.html")]
+
+    panel.ui.analyseButton.click()
+    panel.ui.cancelButton.click()
+    assert "cancelled" in panel.ui.analysisMessageLabel.text and table.isHidden()
+    assert panel.ui.analyseButton.enabled and panel.ui.cancelButton.isHidden()
+    panel.ui.analyseButton.click()
+    panel.analysis.runner.wait()
+    assert not table.isHidden()
+    panel.ui.studyPathLineEdit.currentPath = str(tmp_path)
+    assert table.isHidden() and panel.ui.reportButton.isHidden()
 
 
 def test_a_study_that_is_not_finished_is_not_analysed(make_panel, folder, tmp_path):

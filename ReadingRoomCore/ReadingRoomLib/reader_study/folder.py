@@ -22,6 +22,7 @@ from .study import ReaderStudy
 STUDY_FILE = "study.json"
 ANSWERS_FOLDER = "answers"
 IMAGE_ENDINGS = (".nrrd", ".nii.gz", ".nii", ".mha")
+LONGEST_WASHOUT = 3650  # days
 QUALITY = ("excellent", "good", "fair", "poor")
 NOT_IN_FILE_NAMES = set('<>:"/\\|?*')
 
@@ -68,8 +69,8 @@ class StudyFolder:
             self.plan = StudyPlan(
                 _names([case["patient"] for case in content["cases"]]),
                 _names(list(self.presentations)), _names(content["readers"]),
-                int(content.get("seed", 0)), float(content.get("washout_days", 28)),
-                bool(content.get("free_response", True)), _names(content.get("quality", [])))
+                _seed(content.get("seed", 0)), _days(content.get("washout_days", 28)),
+                _choice(content.get("free_response", True)), _names(content.get("quality", [])))
             self.window = _window(content.get("window"))
             self._files = {case["patient"]: {name: case[name] for name in self._image_names}
                            for case in content["cases"]}
@@ -198,6 +199,24 @@ def _names(names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _seed(seed: Any) -> int:
+    if not isinstance(seed, int) or seed < 0:
+        raise TypeError
+    return seed
+
+
+def _days(days: Any) -> float:
+    if not 0 <= days <= LONGEST_WASHOUT:
+        raise ValueError
+    return float(days)
+
+
+def _choice(choice: Any) -> bool:
+    if not isinstance(choice, bool):  # the text "false" would be true
+        raise TypeError
+    return choice
+
+
 def _presentation(shown: dict[str, Any]) -> Presentation:
     images = _names(shown["images"])
     overlay = shown.get("overlay")
@@ -210,6 +229,8 @@ def _window(window: Any) -> tuple[float, float] | None:
     if window is None:
         return None
     lowest, highest = map(float, window)
+    if not lowest < highest:
+        raise ValueError
     return lowest, highest
 
 
