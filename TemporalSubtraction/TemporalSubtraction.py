@@ -153,16 +153,16 @@ class TemporalSubtractionParameterNode:
 # Candidates
 #
 
+DENSER, THINNER = "denser", "thinner"
 ACCEPTED, REJECTED, UNDECIDED = "accepted", "rejected", ""
 
 RESULT_HEADERS = (
     (_("Candidate"), _("Click a candidate to see it in the views.")),
     (_("mL"), _("Volume in millilitres.")),
     (_("mm"), _("Diameter of a ball of this volume.")),
-    (_("Mean z"), _("Mean change, in standard deviations of what stable bone shows.")),
-    (_("Peak z"), _("Largest change, in standard deviations of what stable bone shows.")),
+    (_("z"), _("Mean change, in standard deviations of what stable bone shows.")),
+    (_("Peak"), _("Largest change, in standard deviations of what stable bone shows.")),
     (_("HU"), _("Mean change in Hounsfield units.")),
-    (_("Level"), _("Bone, where it is known.")),
     (_("Status"), _("What you decided.")),
 )
 
@@ -172,7 +172,7 @@ class Candidate:
     """A place that changed: a line of candidates.csv, and what the physician decided.
 
     number - its label, from 1; the most suspicious first.
-    kind - "denser" or "thinner".
+    kind - DENSER or THINNER.
     score - the higher, the more suspicious.
     mean_z, peak_z - change in standard deviations of what stable bone shows.
     hu_change - mean change.
@@ -206,7 +206,7 @@ class Candidate:
 
     @property
     def color(self) -> tuple:
-        return colors.DENSER if self.kind == "denser" else colors.THINNER
+        return colors.DENSER if self.kind == DENSER else colors.THINNER
 
     @property
     def point(self) -> tuple:
@@ -215,15 +215,15 @@ class Candidate:
 
     def row(self):
         """As a line of the result table; padded, so that sorting by text sorts by size."""
+        shownKind = _("denser") if self.kind == DENSER else _("thinner")
         shownStatus = {ACCEPTED: _("accepted"), REJECTED: _("rejected")}
         values = [
-            f"{self.number:3d} {_('denser') if self.kind == 'denser' else _('thinner')}",
+            f"{self.number:3d} {shownKind}" + (f", {self.level}" if self.level else ""),
             f"{self.volume_ml:7.2f}",
             f"{self.diameter_mm:5.1f}",
             f"{self.mean_z:+6.1f}",
             f"{self.peak_z:+6.1f}",
             f"{self.hu_change:+5.0f}",
-            self.level,
             shownStatus.get(self.status, ""),
         ]
         toolTip = _("Suspicion {score}. Click to see it.").format(score=f"{self.score:.1f}")
@@ -282,7 +282,7 @@ def decide(tableNode, key: str, status: str) -> None:
 
 def summaryOf(candidates, manifest) -> list:
     """What to know about the result as a whole, in sentences."""
-    denser = sum(candidate.kind == "denser" for candidate in candidates)
+    denser = sum(candidate.kind == DENSER for candidate in candidates)
     sentences = [_("{count} candidates: {denser} denser, {thinner} thinner.").format(
         count=len(candidates), denser=denser, thinner=len(candidates) - denser)
         if candidates else _("No change was found in the bone that could be compared.")]
@@ -464,12 +464,13 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
             button.enabled = bool(self.panel.selectedKey())
 
     def decide(self, status) -> None:
-        """Keep what the user decided on the selected candidate."""
+        """Keep what the user decided on the selected candidate; a rejected one is not drawn."""
         result = self.logic.resultOf(self._parameterNode)
         key = self.panel.selectedKey()
         if not result or not key:
             return
         decide(result.candidates, key, status)
+        result.segmentation.GetDisplayNode().SetSegmentVisibility(key, status != REJECTED)
         self.panel.updateRow(candidateOf(result.candidates, key).row())
 
     def _drawChange(self) -> None:
@@ -841,7 +842,7 @@ class TemporalSubtractionTest(ScriptedLoadableModuleTest):
         finally:
             logic.shutdown()
         first = candidatesOf(result.candidates)[0]
-        self.assertEqual(first.kind, "denser")
+        self.assertEqual(first.kind, DENSER)
         for found, true in zip(first.point, lesion, strict=True):
             self.assertLess(abs(found - true), self.LESION_MM)
         self.assertEqual(result.segmentation.GetSegmentation().GetNumberOfSegments(),
