@@ -36,6 +36,7 @@ from ReadingRoomSlicerLib import (
     volumes,
 )
 from ReadingRoomSlicerLib.module import ReadingRoomLogic, ReadingRoomWidget
+from ReadingRoomSlicerLib.reader_study import ReaderStudyPanel
 
 #
 # TemporalSubtraction
@@ -309,6 +310,7 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
         ReadingRoomWidget.__init__(self, parent)
         self._methods = []
         self._drawnChange = None
+        self.readerStudy = None
         self._flickerTimer = qt.QTimer()
         self._flickerTimer.setInterval(self.FLICKER_MILLISECONDS)
         self._flickerTimer.connect("timeout()", self.onFlickerTimer)
@@ -327,14 +329,23 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
         self.ui.rejectButton.connect("clicked(bool)", lambda _checked: self.decide(REJECTED))
         self.ui.undoButton.connect("clicked(bool)", lambda _checked: self.decide(UNDECIDED))
         self.ui.flickerButton.connect("toggled(bool)", self.onFlicker)
+        self.readerStudy = ReaderStudyPanel(
+            lambda volumeNode: volumes.showAsChange(volumeNode, SHOWN_CHANGE))
+        self.panel.addSection(self.readerStudy)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
         self._flickerTimer.stop()
+        self.readerStudy.cleanup()
         super().cleanup()
+
+    def enter(self) -> None:
+        super().enter()
+        self.readerStudy.enter()
 
     def exit(self) -> None:
         self.ui.flickerButton.checked = False
+        self.readerStudy.exit()
         super().exit()
 
     def onSceneStartClose(self, caller, event) -> None:

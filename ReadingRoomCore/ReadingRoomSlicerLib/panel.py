@@ -76,6 +76,14 @@ class ReadingRoomPanel:
             setattr(own, name, part)
         return own
 
+    def addSection(self, section) -> None:
+        """Put a section for researchers below the result.
+
+        :param section: has ``addTo(layout, before)``, such as `reader_study.ReaderStudyPanel`.
+        """
+        disclaimer = self.ui.disclaimerLabel
+        section.addTo(disclaimer.parent().layout(), disclaimer)
+
     def _alignLabels(self) -> None:
         """Give the labels of inputs and advanced settings the same width."""
         labels = []

@@ -303,3 +303,165 @@ def test_a_result_node_is_used_again_unless_it_was_renamed_or_removed(slicer_sce
     assert results.nodeFor("vtkMRMLTextNode", "CT result", first) != first
     slicer.mrmlScene.RemoveNode(other)
     assert results.nodeFor("vtkMRMLTextNode", "CT result", other).GetScene()
+
+
+def test_labels_become_segments_on_the_grid_of_the_image(volume, tmp_path):
+    import slicer
+
+    from ReadingRoomSlicerLib import segmentations, volumes
+
+    volumes.writeVolume(volume, str(tmp_path / "ct.nrrd"))
+    voxels = np.zeros((4, 5, 6), np.uint16)
+    voxels[1, 2, 3:5], voxels[3, 1:3, 0] = 7, 300
+    labels = sitk.GetImageFromArray(voxels)
+    labels.CopyInformation(sitk.ReadImage(str(tmp_path / "ct.nrrd")))
+    sitk.WriteImage(labels, str(tmp_path / "labels.nrrd"))
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    nodes = slicer.mrmlScene.GetNumberOfNodes()
+    segments = {7: ("a", "First", (255, 0, 51)), 300: ("b", "Second", (0, 255, 0))}
+    for _ in range(2):  # the second replaces the first
+        segmentations.readLabels(node, str(tmp_path / "labels.nrrd"), segments, volume)
+    assert slicer.mrmlScene.GetNumberOfNodes() == nodes + 1  # its display
+    content = node.GetSegmentation()
+    assert list(content.GetSegmentIDs()) == ["a", "b"]
+    assert content.GetSegment("a").GetName() == "First"
+    assert np.allclose(content.GetSegment("a").GetColor(), (1, 0, 0.2))
+    for segment, value in (("a", 7), ("b", 300)):
+        read = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment, volume)
+        assert np.array_equal(read > 0, voxels == value)
+    point = np.linalg.inv(ijk_to_ras(volume)) @ np.append(segmentations.pointInside(node, "b"), 1)
+    assert voxels[tuple(np.round(point[2::-1]).astype(int))] == 300
+
+
+def test_some_segments_of_a_segmentation_can_be_written(segmentation, tmp_path):
+    from ReadingRoomLib.segmentation_files import read_seg_nrrd
+    from ReadingRoomSlicerLib import segmentations
+
+    node, voxels = segmentation
+    segmentations.writeSegmentation(node, str(tmp_path / "part.seg.nrrd"), ["femur_left"])
+    image, segments = read_seg_nrrd(tmp_path / "part.seg.nrrd")
+    assert [segment.name for segment in segments] == ["Femur, left"]
+    assert np.array_equal(sitk.GetArrayFromImage(image) > 0, voxels == 102)
+    assert node.GetSegmentation().GetNumberOfSegments() == 2
+
+
+def test_a_transform_is_written_and_read_as_itk_resamples(slicer_scene, tmp_path):
+    import slicer
+
+    from ReadingRoomSlicerLib import transforms
+
+    matrix = rotation(30, 2)
+    matrix[:3, 3] = (5, 6, 7)
+    node = linear_transform(matrix)
+    path = str(tmp_path / "t.h5")
+    transforms.writeTransform(node, path)
+    # a file holds the way from the fixed to the moving image, the node how the moving one moves
+    point = np.array([11.0, -3.0, 20.0, 1.0])
+    back = LPS_TO_RAS @ np.linalg.inv(matrix) @ LPS_TO_RAS @ point
+    assert np.allclose(sitk.ReadTransform(path).TransformPoint(point[:3]), back[:3])
+    assert node.GetStorageNode() is None
+    read = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    transforms.readTransform(read, path)
+    moved = matrix @ point
+    assert np.allclose(read.GetTransformToParent().TransformPoint(*point[:3]), moved[:3])
+
+
+def test_a_deformation_is_read_and_written_either_way_round(volume, tmp_path):
+    import slicer
+
+    from ReadingRoomSlicerLib import transforms
+
+    field = sitk.Image([30, 30, 30], sitk.sitkVectorFloat64, 3)
+    field.SetOrigin((-150.0, -150.0, -100.0))
+    field.SetSpacing((10.0, 10.0, 10.0))
+    index = np.indices((30, 30, 30)).astype(float)
+    array = np.stack([3 * np.sin(index[0] / 5), 2 * np.cos(index[1] / 6), index[2] / 10], -1)
+    values = sitk.GetImageFromArray(array, isVector=True)
+    values.CopyInformation(field)
+    motion = sitk.DisplacementFieldTransform(values)
+    sitk.WriteTransform(motion, str(tmp_path / "field.h5"))
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    transforms.readTransform(node, str(tmp_path / "field.h5"))
+    bounds = [0.0] * 6
+    volume.GetRASBounds(bounds)
+    middle = np.array([(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2],
+                                                              strict=True)])
+    there = np.array(motion.TransformPoint(middle * (-1, -1, 1))) * (-1, -1, 1)
+    # Slicer interpolates between displacements by cubics, ITK linearly
+    assert np.allclose(node.GetTransformFromParent().TransformPoint(middle), there, atol=0.05)
+    for name, point, expected in (("same.h5", middle, there), ("inverse.h5", there, middle)):
+        transforms.writeTransform(node, str(tmp_path / name), volume)
+        written = sitk.ReadTransform(str(tmp_path / name))
+        found = np.array(written.TransformPoint(point * (-1, -1, 1))) * (-1, -1, 1)
+        assert np.allclose(found, expected, atol=0.1)
+        node.Inverse()  # of a deformation there is no file
+    with pytest.raises(RuntimeError, match="nothing.h5"):
+        transforms.readTransform(node, str(tmp_path / "nothing.h5"))
+
+
+def test_pictures_show_the_voxels_where_they_are(volume):
+    from ReadingRoomSlicerLib import pictures
+
+    matrix, inside = ijk_to_ras(volume), np.array([3, 2, 1])
+    point = (matrix @ np.append(inside, 1))[:3]
+    value = np.arange(4 * 5 * 6).reshape(4, 5, 6)[1, 2, 3]
+    for orientation in (pictures.AXIAL, pictures.CORONAL, pictures.SAGITTAL):
+        plane = pictures.plane(volume, point, orientation, 0.3, 3, -1000)
+        assert plane.shape == (3, 3) and plane[1, 1] == pytest.approx(value)
+    far = pictures.plane(volume, point + 500, pictures.AXIAL, 10, 4, -1000)
+    assert (far == -1000).all()
+
+
+def test_pictures_are_seen_as_radiologists_do(slicer_scene):
+    import slicer
+
+    from ReadingRoomSlicerLib import pictures
+
+    k, j, i = np.indices((9, 9, 9))
+    for orientation, (right, up) in {
+        # towards the patient's left (-R), posterior (-A), anterior (A), superior (S)
+        pictures.AXIAL: (-i, j), pictures.CORONAL: (-i, k), pictures.SAGITTAL: (-j, k),
+    }.items():
+        for towards, gradient in ((lambda p: p[0, -1] > p[0, 0] and p[-1, -1] > p[-1, 0], right),
+                                  (lambda p: p[0, 0] > p[-1, 0] and p[0, -1] > p[-1, -1], up)):
+            volume = slicer.util.addVolumeFromArray(gradient.astype(np.int16), np.eye(4))
+            assert towards(pictures.plane(volume, (4, 4, 4), orientation, 6, 5, 0))
+
+
+def test_a_map_is_laid_over_a_picture_from_its_threshold_on(slicer_scene):
+    import base64
+
+    from ReadingRoomSlicerLib import colors, pictures
+
+    picture = pictures.grey(np.array([[-50.0, 0.0, 25.0, 50.0, 99.0]]), 0, 50)
+    assert picture[0].tolist() == [[0] * 3, [0] * 3, [128] * 3, [255] * 3, [255] * 3]
+    values = np.array([[-9.0, -2.9, 0.0, 2.9, 9.0]])
+    drawn = pictures.overlay(picture, values, colors.changeRamp(3), 3, opacity=1.0)
+    assert (drawn[0, 1:4] == picture[0, 1:4]).all()
+    assert drawn[0, 0, 0] > drawn[0, 0, 1] > drawn[0, 0, 2]  # orange
+    assert drawn[0, 4, 1] > drawn[0, 4, 0] and drawn[0, 4, 1] > drawn[0, 4, 2]  # green
+    address = pictures.asDataAddress(drawn)
+    content = base64.b64decode(address.removeprefix("data:image/png;base64,"))
+    assert content.startswith(b"\x89PNG")
+
+
+def test_a_report_is_one_page_and_shows_text_as_it_is(slicer_scene):
+    from ReadingRoomSlicerLib import reports
+
+    page = reports.page("A < B", ["1 & 2"], [
+        reports.Finding("<b>", "x", [("here", "data:image/png;base64,AAAA")])])
+    assert "A &lt; B" in page and "1 &amp; 2" in page and "&lt;b&gt;" in page
+    assert 'src="data:image/png;base64,AAAA"' in page and "http" not in page
+    assert "not a medical device" in page
+
+
+def test_date_of_the_study(volume):
+    from ReadingRoomSlicerLib import volumes
+
+    assert volumes.studyDate(volume) == ""
+    hierarchy, item = hierarchy_item(volume)
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
+    hierarchy.SetItemParent(item, study)
+    assert volumes.studyDate(volume) == ""
+    hierarchy.SetItemAttribute(study, "DICOM.StudyDate", "20240301")
+    assert volumes.studyDate(volume) == "20240301"
