@@ -17,6 +17,7 @@ from ReadingRoomLib.results import file_sha256
 from ReadingRoomLib.volume_files import plain_paths, quiet
 
 from .bones import bone_mask
+from .contrast import contrast_filled
 from .pair_checks import doubts, doubts_once_aligned
 from .quality import GOOD, alignment_quality, without_bent_bone
 from .registration import NO_BONE, PATCH_MM, find_motion, on_cubes
@@ -86,10 +87,14 @@ def align(job: Job, prior: Path, current: Path, transform: Path | None = None) -
             read or belongs to other scans.
     """
     before, now = _read(job, prior, current)
+    job.progress.stage("bone", 1, "Looking for bone")
     cubes = [on_cubes(scan.image, PATCH_MM) for scan in (now, before)]
-    mask = bone_mask(cubes[0])
+    contrasts = [contrast_filled(image) for image in cubes]
+    mask, prior_mask = (bone_mask(image, contrast)
+                        for image, contrast in zip(cubes, contrasts, strict=True))
     if not sitk.GetArrayViewFromImage(mask).any():
         raise BadInput(NO_BONE)
+    job.progress.advance(1)
     if transform is None:
         found = _register(job, *cubes, mask)
     else:
@@ -97,8 +102,8 @@ def align(job: Job, prior: Path, current: Path, transform: Path | None = None) -
         job.record(transform={"name": transform.name, "sha256": file_sha256(transform)})
     job.progress.stage("quality", 1, "Looking how well the bones fit")
     with quiet():
-        quality = alignment_quality(*cubes, found, mask)
-        for sentence in doubts_once_aligned(before.image, now.image, found, quality):
+        quality = alignment_quality(*cubes, found, mask, prior_mask)
+        for sentence in doubts_once_aligned(before, now, found, (contrasts[1], contrasts[0])):
             job.warn(sentence)
         bent_share = 0.0
         if transform is not None:  # ours moves every place of the skeleton rigidly

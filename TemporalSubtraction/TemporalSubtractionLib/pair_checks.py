@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What makes one doubt that two CTs should be compared: patient, order in time, new metal."""
+"""What makes one doubt that two CTs should be compared: patient, day, position, metal, contrast."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import SimpleITK as sitk
@@ -15,6 +15,8 @@ from ReadingRoomLib.images import ImageInput
 
 METAL_HU = 2500  # denser than bone and teeth
 MUCH_METAL_ML, LITTLE_METAL_ML = 0.5, 0.05  # a screw, a clip
+MUCH_CONTRAST_ML, LITTLE_CONTRAST_ML = 30.0, 3.0
+PHASE_RATIO = 1.6  # of the density of blood; early and late scans differ by more
 LARGE_TURN_DEGREES = 60.0
 
 
@@ -29,22 +31,50 @@ def doubts(prior: ImageInput, current: ImageInput) -> Iterator[str]:
                "lesions are mistaken for each other.")
 
 
-def doubts_once_aligned(prior: sitk.Image, current: sitk.Image,
-                        transform: sitk.Transform, grid: sitk.Image) -> Iterator[str]:
+def doubts_once_aligned(prior: ImageInput, current: ImageInput, transform: sitk.Transform,
+                        contrasts: tuple[sitk.Image, sitk.Image]) -> Iterator[str]:
     """The same, where it takes the places of one scan in the other.
 
     Args:
-        prior, current: HU; any grid.
+        prior, current: the scans.
         transform: from the current to the prior CT.
-        grid: image with a coarser grid that covers the current CT.
+        contrasts: of the prior and the current CT, from :func:`.contrast.contrast_filled`.
     """
-    if _turn_degrees(transform, current) > LARGE_TURN_DEGREES:
+    scans = (prior.image, current.image)
+    if _turn_degrees(transform, current.image) > LARGE_TURN_DEGREES:
         yield ("The two CTs lie turned by about half a turn against each other, so the patient's "
                "position may be wrong in one: check left and right.")
-    before, now = _metal_ml(prior, current, transform, grid)
-    for first, second, where in ((before, now, "prior"), (now, before, "current")):
-        if first >= MUCH_METAL_ML and second <= LITTLE_METAL_ML:
-            yield (f"Only the {where} CT shows metal: do not read changes beside it as lesions.")
+    where = _only_in_one(_shared_ml([scan > METAL_HU for scan in scans], transform, contrasts[1]),
+                         MUCH_METAL_ML, LITTLE_METAL_ML)
+    if where:
+        yield f"Only the {where} CT shows metal: do not read changes beside it as lesions."
+    where = _only_in_one(_shared_ml(contrasts, transform, contrasts[1]),
+                         MUCH_CONTRAST_ML, LITTLE_CONTRAST_ML)
+    if where:
+        yield (f"Only the {where} CT was taken with contrast agent: do not read changes beside "
+               "vessels as lesions.")
+    elif _different_phases(scans, contrasts):
+        yield ("The two CTs were taken in different phases of contrast agent: do not read changes "
+               "beside vessels as lesions.")
+
+
+def _only_in_one(volumes: tuple[float, float], much: float, little: float) -> str | None:
+    before, now = volumes
+    if before >= much and now <= little:
+        return "prior"
+    return "current" if now >= much and before <= little else None
+
+
+def _different_phases(scans: Sequence[sitk.Image], contrasts: Sequence[sitk.Image]) -> bool:
+    """Whether blood is much denser in one scan than in the other."""
+    densities = []
+    for scan, contrast in zip(scans, contrasts, strict=True):
+        there = sitk.GetArrayViewFromImage(contrast) > 0
+        if not there.any():
+            return False
+        values = sitk.Resample(scan, contrast, sitk.Transform(), sitk.sitkLinear, 0)
+        densities.append(float(np.median(sitk.GetArrayViewFromImage(values)[there])))
+    return max(densities) > PHASE_RATIO * min(densities)
 
 
 def _turn_degrees(transform: sitk.Transform, image: sitk.Image) -> float:
@@ -57,16 +87,20 @@ def _turn_degrees(transform: sitk.Transform, image: sitk.Image) -> float:
     return float(np.degrees(turn.magnitude()))
 
 
-def _metal_ml(prior: sitk.Image, current: sitk.Image, transform: sitk.Transform,
-              grid: sitk.Image) -> tuple[float, float]:
-    """Metal in the prior and in the current CT, mL, where they show the same place."""
-    metal = [sitk.Greater(image, METAL_HU) for image in (prior, current)]
-    if not any(sitk.GetArrayViewFromImage(mask).any() for mask in metal):
+def _shared_ml(masks: Sequence[sitk.Image], transform: sitk.Transform,
+               grid: sitk.Image) -> tuple[float, float]:
+    """Volume of a mask of the prior and one of the current CT, mL, where both scans reach.
+
+    Args:
+        masks: 1 and 0, of the prior and of the current CT.
+        transform: from the current to the prior CT.
+        grid: image with a coarse grid that covers the current CT.
+    """
+    if not any(sitk.GetArrayViewFromImage(mask).any() for mask in masks):
         return 0.0, 0.0
-    ways = (transform, sitk.Transform(3, sitk.sitkIdentity))
     shares = [sitk.GetArrayFromImage(sitk.Resample(mask, grid, way, sitk.sitkLinear, -1.0,
                                                    sitk.sitkFloat32))
-              for mask, way in zip(metal, ways, strict=True)]
+              for mask, way in zip(masks, (transform, sitk.Transform()), strict=True)]
     both = (shares[0] >= 0) & (shares[1] >= 0)
     before, now = (float(share[both].sum() * np.prod(grid.GetSpacing()) / 1000)
                    for share in shares)

@@ -19,7 +19,8 @@ MOST_STRAIN = 0.15  # of bone; more could make a lesion shrink or grow away
 
 def alignment_quality(current: sitk.Image, prior: sitk.Image,
                       motion: BoneMotion | sitk.Transform,
-                      mask: sitk.Image | None = None) -> sitk.Image:
+                      mask: sitk.Image | None = None,
+                      prior_mask: sitk.Image | None = None) -> sitk.Image:
     """Correlation of the two scans around every voxel of bone, once they are aligned.
 
     It is taken over a cube of 14 mm, in which lesions are small and the outline of the bone is not:
@@ -28,18 +29,21 @@ def alignment_quality(current: sitk.Image, prior: sitk.Image,
     Args:
         current, prior: HU; any grid, LPS.
         motion: from ``current`` to ``prior``; any transform will do.
-        mask: bone of ``current`` on cubic voxels of 2 mm, where it is known.
+        mask, prior_mask: bone of either on cubic voxels of 2 mm, where it is known.
 
     Returns:
-        0.01 to 1 in bone, 0 elsewhere and where the prior scan does not reach; float32, on cubic
-        voxels of 2 mm that cover ``current``.
+        0.01 to 1 where either shows bone, 0 elsewhere and where the prior scan does not reach;
+        float32, on cubic voxels of 2 mm that cover ``current``.
     """
     transform = motion.transform(current) if isinstance(motion, BoneMotion) else motion
-    fine = on_cubes(current, PATCH_MM)
-    bone = sitk.GetArrayFromImage(bone_mask(fine) if mask is None else mask) > 0
+    fine, before = on_cubes(current, PATCH_MM), on_cubes(prior, PATCH_MM)
+    mask = bone_mask(fine) if mask is None else mask
+    prior_mask = bone_mask(before) if prior_mask is None else prior_mask
+    bone = sitk.GetArrayFromImage(mask | sitk.Resample(  # also bone that is destroyed now
+        prior_mask, fine, transform, sitk.sitkNearestNeighbor)) > 0
     outside = float(WINDOW_HU[0]) - 1e4
     moved = sitk.GetArrayFromImage(sitk.Resample(
-        on_cubes(prior, PATCH_MM), fine, transform, sitk.sitkLinear, outside, sitk.sitkFloat32))
+        before, fine, transform, sitk.sitkLinear, outside, sitk.sitkFloat32))
     seen = (moved > outside / 2) & ndimage.binary_dilation(bone, iterations=2)
     a, b = (image.clip(*WINDOW_HU) for image in (sitk.GetArrayFromImage(fine), moved))
     correlation = _local_correlation(a, b, seen.astype(np.float32)).clip(WORST, 1)

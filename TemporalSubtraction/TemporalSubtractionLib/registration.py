@@ -18,9 +18,9 @@ from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import physical_bounds
 
 from .bones import bone_mask
+from .cubes import on_cubes
 from .rigid_patches import BoneMotion, Patch, Rigid
 
-UPRIGHT = tuple(np.eye(3).ravel().tolist())  # directions of axes along L, P and S
 WINDOW_HU = (-150.0, 900.0)  # soft tissue to cortex
 SEARCH_MM, WHOLE_MM, PATCH_MM = 6.0, (6.0, 3.0), 2.0  # voxels of the three steps; one of the
 # second step is that of the first, so that a scan is made coarse once for both
@@ -65,32 +65,6 @@ def find_motion(current: sitk.Image, prior: sitk.Image,
         raise BadInput("The bones of the two scans cannot be brought together: they show different "
                        "patients, other parts of the body, or bones that are mostly metal.")
     return BoneMotion(whole, sound)
-
-
-def on_cubes(image: sitk.Image, spacing: float) -> sitk.Image:
-    """The image on cubic voxels along L, P and S, smoothed where it becomes coarser.
-
-    Args:
-        image: HU; any grid. What lies on such voxels comes back as it is.
-        spacing: mm.
-    """
-    if image.GetSpacing() == (spacing,) * 3 and image.GetDirection() == UPRIGHT:
-        return image
-    # smooth along the image's own axes as much as each of them is finer than the new voxels
-    steps = np.array(image.GetSpacing())
-    sigma = np.sqrt(np.maximum(spacing**2 - steps**2, 0.0)) / 2.4
-    image = sitk.Cast(image, sitk.sitkFloat32)
-    for axis, width in enumerate(sigma):
-        if width > 0.3 * steps[axis] and image.GetSize()[axis] >= 4:
-            smooth = sitk.RecursiveGaussianImageFilter()
-            smooth.SetDirection(axis)
-            smooth.SetSigma(float(width))
-            image = smooth.Execute(image)
-    bounds = physical_bounds(image)
-    size = np.maximum(np.round((bounds[:, 1] - bounds[:, 0]) / spacing), 4).astype(int)
-    return sitk.Resample(image, size.tolist(), sitk.Transform(), sitk.sitkLinear,
-                         (bounds[:, 0] + spacing / 2).tolist(), [spacing] * 3,
-                         UPRIGHT, WINDOW_HU[0])
 
 
 def find_shift(current: sitk.Image, prior: sitk.Image) -> tuple[np.ndarray, float]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.spatial import cKDTree
 
 from ReadingRoomLib.geometry import physical_bounds
 
@@ -83,11 +84,11 @@ class BoneMotion:
         base = self.whole(points)
         weights = np.full(len(points), 1e-4)
         total = np.zeros_like(base)
+        tree = cKDTree(points)
         for patch in self.patches:
-            distance = ((points - patch.motion.centre) ** 2).sum(1)
-            near = np.flatnonzero(distance < (4 * BLEND_MM) ** 2)
-            weight = (max(patch.agreement, 0.0) ** 2
-                      * np.exp(-distance[near] / (2 * BLEND_MM**2)))
+            near = tree.query_ball_point(patch.motion.centre, 4 * BLEND_MM)
+            distance = ((points[near] - patch.motion.centre) ** 2).sum(1)
+            weight = max(patch.agreement, 0.0) ** 2 * np.exp(-distance / (2 * BLEND_MM**2))
             total[near] += weight[:, None] * (patch.motion(points[near]) - base[near])
             weights[near] += weight
         return base + total / weights[:, None]

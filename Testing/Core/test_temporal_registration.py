@@ -19,6 +19,7 @@ from ReadingRoomLib.images import ImageInput
 from ReadingRoomLib.results import read_result
 from TemporalSubtractionLib.__main__ import app
 from TemporalSubtractionLib.bones import bone_mask
+from TemporalSubtractionLib.contrast import contrast_filled
 from TemporalSubtractionLib.follow_up import _points, simulate_follow_up
 from TemporalSubtractionLib.pair_checks import doubts, doubts_once_aligned
 from TemporalSubtractionLib.quality import WORST, alignment_quality, without_bent_bone
@@ -346,6 +347,8 @@ def with_metal(image: sitk.Image, place: tuple[float, float, float]) -> sitk.Ima
 def test_metal_in_one_scan_only_is_told():
     ct, _ = spine(bones=3)
     grid = on_cubes(ct, 4.0)
+    no_contrast = sitk.Image(grid.GetSize(), sitk.sitkUInt8)
+    no_contrast.CopyInformation(grid)
     shift = sitk.TranslationTransform(3, (0.0, 0.0, 30.0))
     middle = np.array(ct.TransformContinuousIndexToPhysicalPoint(
         [(n - 1) / 2 for n in ct.GetSize()]))
@@ -354,12 +357,67 @@ def test_metal_in_one_scan_only_is_told():
 
     def words(prior, current):
         return [sentence.split(" CT")[0] for sentence in
-                doubts_once_aligned(prior, current, shift, grid)]
+                doubts_once_aligned(ImageInput(prior, ""), ImageInput(current, ""), shift,
+                                    (no_contrast, no_contrast))]
 
     assert words(ct, ct) == words(there, here) == []
     assert words(ct, here) == ["Only the current"]
     assert words(there, ct) == ["Only the prior"]
     assert words(unseen, ct) == []
+
+
+def with_aorta(ct: sitk.Image, density: float) -> sitk.Image:
+    """An aorta of 26 mm and a branch, 3 mm before the spine."""
+    points = _points(ct)
+    x, y, z = np.moveaxis(points - points.reshape(-1, 3).mean(0), -1, 0)
+    vessel = (x**2 + (y + 21) ** 2 < 13**2) | ((z**2 + (y + 21) ** 2 < 5**2) & (np.abs(x) < 55))
+    array = sitk.GetArrayFromImage(ct)
+    array[vessel & (array < 100)] = density
+    image = sitk.GetImageFromArray(array)
+    image.CopyInformation(ct)
+    return image
+
+
+@pytest.mark.parametrize("density", [180, 350, 550])
+def test_vessels_with_contrast_agent_are_no_bone(density):
+    ct, labels = spine()
+    rng = np.random.default_rng(0)
+    enhanced = with_aorta(ct, density)
+    noise = sitk.GetImageFromArray(rng.normal(0, 12, ct.GetSize()[::-1]).astype(np.float32))
+    noise.CopyInformation(ct)
+    mask = sitk.GetArrayFromImage(bone_mask(enhanced + noise)) > 0
+    bone = sitk.GetArrayFromImage(labels) > 0
+    vessel = sitk.GetArrayFromImage(enhanced - ct) > 0
+    assert mask[bone].mean() > 0.95
+    assert mask[vessel].mean() < 0.1
+    without_search = sitk.Image(4, 4, 4, sitk.sitkUInt8)
+    taken = sitk.GetArrayFromImage(bone_mask(enhanced + noise, without_search)) > 0
+    assert density < 250 or taken[vessel].mean() > 0.8  # it would have been taken for bone
+
+
+@pytest.mark.parametrize("density, texture", [(850, 20), (500, 100)])
+def test_a_vertebra_that_became_dense_stays_bone(density, texture):
+    ct, labels = spine()
+    array, bone = sitk.GetArrayFromImage(ct), sitk.GetArrayFromImage(labels) == 3
+    grain = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=array.shape), 1)
+    array[bone] = (density + texture * grain / grain.std())[bone]
+    dense = sitk.GetImageFromArray(array.astype(np.float32))
+    dense.CopyInformation(ct)
+    assert sitk.GetArrayFromImage(bone_mask(dense))[bone].mean() > 0.95
+
+
+@pytest.mark.parametrize("before, after, word", [
+    (40, 40, None), (350, 320, None), (40, 350, "Only the current"), (180, 40, "Only the prior"),
+    (400, 180, "different phases"),
+])
+def test_another_phase_of_contrast_agent_is_told(before, after, word):
+    ct, _ = spine()
+    prior, current = (with_aorta(ct, density) for density in (before, after))
+    sentences = list(doubts_once_aligned(
+        ImageInput(prior, ""), ImageInput(current, ""), sitk.TranslationTransform(3),
+        (contrast_filled(prior), contrast_filled(current))))
+    assert len(sentences) == (word is not None)
+    assert word is None or word in sentences[0]
 
 
 # --- what cannot be aligned ----------------------------------------------------------------------
