@@ -106,6 +106,7 @@ photos: $(INSTALLED)
 	@cp demo/muscleseg/overview.png Docs/pictures/MuscleSeg-overview.png
 	@$(RUN) -m slicerhost photo MuscleSeg Docs/pictures/MuscleSeg-panel.png \
 		--scene $(CURDIR)/demo/muscleseg/scene.mrb
+	@$(RUN) -m demo.temporal_subtraction Docs/pictures
 	@$(RUN) -m demo.reader_study Docs/pictures
 	@echo "Look at: Docs/pictures"
 

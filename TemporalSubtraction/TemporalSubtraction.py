@@ -57,9 +57,9 @@ class TemporalSubtraction(ScriptedLoadableModule):
             " orange where they became thinner. Choose the prior and the current CT and press"
             " Apply.") + self.getDefaultModuleDocumentationLink()
         self.parent.acknowledgementText = _(
-            "After Hoshiai et al., Effectiveness of temporal subtraction computed tomography images"
-            " using deep learning in detecting vertebral bone metastases, European Journal of"
-            " Radiology 2022. Research software, not a medical device.")
+            "After Hoshiai et al., Clinical usefulness of temporal subtraction CT in detecting"
+            " vertebral bone metastases, European Journal of Radiology 2019, and the work of"
+            " Hanaoka. Research software, not a medical device.")
         slicer.app.connect("startupCompleted()", registerSampleData)
 
 
@@ -109,7 +109,7 @@ class Method(enum.Enum):
         return {
             Method.CLASSICAL: _("Classical (needs no model)"),
             Method.MODERN: _("Modern"),
-            Method.SEED: _("Published (Hanaoka et al.)"),
+            Method.SEED: _("Published (Hanaoka)"),
         }[self]
 
 

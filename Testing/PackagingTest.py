@@ -16,6 +16,7 @@ LIGHT_MODULES = [
     "ReadingRoomLib.progress",
     "ReadingRoomLib.protocol",
     "ReadingRoomSlicerLib.jobs",
+    "ReadingRoomSlicerLib.module",
     "ReadingRoomSlicerLib.panel",
     "MuscleSegLib.structures",
 ]

@@ -37,8 +37,9 @@ def test_every_file_is_listed_and_every_listed_file_exists(folder):
     assert not lines, "\n".join([*lines, "mend with: python Testing/CMake/list_files.py --write"])
 
 
-def test_both_modules_are_found():
-    assert {"MuscleSeg", "ReadingRoomCore"} <= {path.name for path in list_files.module_folders()}
+def test_all_modules_are_found():
+    found = {path.name for path in list_files.module_folders()}
+    assert {"MuscleSeg", "ReadingRoomCore", "TemporalSubtraction"} <= found
 
 
 def test_a_correct_module_has_no_differences(module):

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures for Docs/TemporalSubtraction.md: ``python -m demo.temporal_subtraction FOLDER``.
+
+The module compares its sample: a real CT, and a simulated follow-up with lesions.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import slicerhost
+from slicerhost import views
+from slicerhost.photo import photograph
+
+SIZE = (440, 440)
+FIELD_OF_VIEW = 150.0  # mm
+BONE_WINDOW = (1500, 350)  # width and level, HU
+
+
+def main(folder: Path) -> None:
+    """Save TemporalSubtraction-panel.png and TemporalSubtraction-overview.png."""
+    slicerhost.start()
+    widget = slicerhost.load_module("TemporalSubtraction")
+    widget.parent.enter()
+    widget.ui.sampleButton.click()
+    wait_while(lambda: widget.sampleLoader.running)
+    widget.ui.applyButton.click()
+    wait_while(lambda: widget.logic.running)
+    result = widget.logic.resultOf(widget.logic.getParameterNode())
+    if result is None:
+        raise RuntimeError(widget.ui.messageLabel.text)
+    table = widget.ui.resultTable
+    for row, button in ((0, "acceptButton"), (3, "rejectButton"), (1, "acceptButton")):
+        table.selectRow(row)
+        getattr(widget.ui, button).click()
+    print(photograph("TemporalSubtraction", folder / "TemporalSubtraction-panel.png"))
+    point = places(result.candidates)[1]
+    print(views.save_png(draw_overview(result, point), folder / "TemporalSubtraction-overview.png"))
+    slicerhost.stop()
+
+
+def places(table) -> list:
+    """Places of the candidates, RAS."""
+    from TemporalSubtraction import candidatesOf
+
+    return [candidate.point for candidate in candidatesOf(table)]
+
+
+def wait_while(condition) -> None:
+    """Let the application work until something is over."""
+    import slicer
+
+    while condition():
+        slicer.app.processEvents()
+        time.sleep(0.02)
+
+
+def draw_overview(result, point) -> np.ndarray:
+    """Draw one plane as it was, as it is, and with the changes, side by side."""
+    display = result.currentVolume.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevel(*BONE_WINDOW)
+    result.alignedVolume.GetDisplayNode().SetAutoWindowLevel(False)
+    result.alignedVolume.GetDisplayNode().SetWindowLevel(*BONE_WINDOW)
+    outlines = result.segmentation.GetDisplayNode()
+    parts = []
+    for background, change in ((result.alignedVolume, None), (result.currentVolume, None),
+                               (result.currentVolume, result.changeVolume)):
+        outlines.SetVisibility(False)
+        views.show_slices(background, change, opacity=0.8)
+        parts.append(views.slice_picture("axial", SIZE, point, FIELD_OF_VIEW))
+    outlines.SetVisibility(True)
+    return np.concatenate(parts, axis=1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())
