@@ -466,13 +466,20 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
         if not result:
             self.showResult()
             return
-        point = candidateOf(result.candidates, self.panel.keyOfRow(row)).point
-        views.jumpTo(volumes.toWorld(result.changeVolume, point))
+        self._jumpTo(result, self.panel.keyOfRow(row))
 
     def onSelectionChanged(self) -> None:
-        """Called when the user selects another candidate, or none."""
+        """Called when the user selects another candidate, with mouse or keys, or none."""
+        key = self.panel.selectedKey()
         for button in (self.ui.acceptButton, self.ui.rejectButton, self.ui.undoButton):
-            button.enabled = bool(self.panel.selectedKey())
+            button.enabled = bool(key)
+        result = self.logic.resultOf(self._parameterNode)
+        if key and result:
+            self._jumpTo(result, key)
+
+    def _jumpTo(self, result, key) -> None:
+        point = candidateOf(result.candidates, key).point
+        views.jumpTo(volumes.toWorld(result.changeVolume, point))
 
     def decide(self, status) -> None:
         """Keep what the user decided on the selected candidate; a rejected one is not drawn."""

@@ -284,14 +284,18 @@ def test_candidates_are_segments_and_lines_of_the_table(quick, result):
     assert "92 % of the bone" in summary and "only a test" in summary
 
 
-def test_click_jumps_all_views_there(quick, result):
+def test_click_and_arrow_keys_jump_all_views_there(quick, result):
     import slicer
 
+    def middles():
+        for name in ("Red", "Green", "Yellow"):
+            node = slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode()
+            yield slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())[:3, 3]
+
     quick.ui.resultTable.cellClicked(1, 0)
-    for name in ("Red", "Green", "Yellow"):
-        node = slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode()
-        middle = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())[:3, 3]
-        assert np.linalg.norm(middle - ras_of(THIN)) <= 2 * SPACING
+    assert all(np.linalg.norm(middle - ras_of(THIN)) <= 2 * SPACING for middle in middles())
+    quick.ui.resultTable.selectRow(0)
+    assert all(np.linalg.norm(middle - ras_of(DENSE)) <= 2 * SPACING for middle in middles())
 
 
 def test_decisions_stay_in_the_table_and_survive_sorting(quick, result):
@@ -520,6 +524,19 @@ def test_wrong_input_is_one_sentence(quick):
     process_events(lambda: not quick.logic.running)
     assert quick.ui.messageLabel.text.startswith("There is no bone")
     assert quick.logic.resultOf(quick._parameterNode) is None
+
+
+def test_reader_study_has_its_section_and_knows_when_the_panel_is_shown(widget):
+    study = widget.readerStudy
+    layout = widget.ui.disclaimerLabel.parent().layout()
+    assert layout.indexOf(widget.ui.resultCollapsibleButton) < layout.indexOf(study.widget)
+    assert layout.indexOf(study.widget) < layout.indexOf(widget.ui.disclaimerLabel)
+    assert study.ui.readerStudyCollapsibleButton.collapsed
+    shown = []
+    study.enter, study.exit = lambda: shown.append(True), lambda: shown.append(False)
+    widget.parent.exit()
+    widget.parent.enter()
+    assert shown == [False, True]
 
 
 # Transforms that were made elsewhere
