@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure accuracy, speed and memory of MuscleSeg: ``make bench``.
+"""Measure accuracy, speed and memory: ``make bench``.
 
 Speed is a ratio against a named peer, timed in turn with it in the same run, because the clock of
 a shared machine drifts. Nothing here is a test: numbers are printed and kept in build/bench.
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import accuracy
+import registration
 import same_masks
 import speed
 import typer
@@ -27,10 +28,10 @@ def main(
     model: Annotated[str, typer.Option(help="Name or folder of the model.")] = "starter",
     samples: Annotated[int, typer.Option(help="Monte Carlo samples.")] = 10,
     only: Annotated[str, typer.Option(
-        help="example, held-out, seed-labels, speed or memory; by default all that can be "
-             "run.")] = "",
+        help="example, held-out, seed-labels, speed, memory or registration; by default all "
+             "that can be run.")] = "",
     data: Annotated[Path | None, typer.Option(
-        help="Folder of the label maps, for held-out.")] = None,
+        help="Folder of the label maps and CTs, for held-out and registration.")] = None,
     seed_model: Annotated[str, typer.Option(
         help="Folder of a model of the published network, for seed-labels; the one beside this "
              "file is trained too little for anything else.")] = str(SEED_MODEL),
@@ -49,6 +50,8 @@ def main(
     if data and folds:
         models = {folder.name: str(folder) for folder in sorted(folds.iterdir())}
         measurements["held-out"] = lambda: accuracy.held_out(data, models, samples)
+    if data:
+        measurements["registration"] = lambda: registration.against_elastix(data)
     for name, measure in measurements.items():
         if only and name != only:
             continue
