@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accuracy and processor time of aligning two CTs, against elastix with its own defaults in the same run.
+"""Accuracy of aligning two CTs, and processor time, against elastix with its own defaults.
 
 The peer is itk-elastix (``pip install -e ".[bench]"``): its default rigid registration, and its
 default B-spline registration after that. Without it only our own numbers are measured.
