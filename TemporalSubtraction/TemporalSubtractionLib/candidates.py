@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-SIZES_MM = (4.0, 7.0, 12.0)  # of changes that are looked for: full widths of Gaussians
-SEED = 3.0  # strength from which something is a candidate
+SIZES_MM = (5.0, 8.0, 12.0)  # of changes that are looked for: full widths of Gaussians
+SEED = 1.5  # strength from which something is a candidate
+DEPTH_MM = 3.5  # below the surface of bone, where z counts in full
+LEAST_BONE = 0.35  # of a neighbourhood; with less, the mean falls
 GROWN = 0.5  # share of the strength in its middle where a candidate ends
 REACH_MM = 40.0  # from its middle
-SMALLEST_ML = 0.03
+SMALLEST_ML = 0.06
 MOST = 200
 LARGEST_Z = 8.0  # one voxel counts no more than this: streaks and edges are not lesions
 
@@ -24,8 +26,7 @@ class Candidate:
     Attributes:
         number: its value among the labels, from 1, the most suspicious first.
         kind: "denser" or "thinner".
-        score: mean z of a neighbourhood where that is largest, in standard deviations of such means
-            over all of the bone; larger is more suspicious.
+        score: mean z of the neighbourhood where that is largest; larger is more suspicious.
         volume_ml, diameter_mm: of its voxels, and of the sphere of that volume.
         mean_z, peak_z: with sign.
         hu_change: mean of current minus expected density, HU.
@@ -47,9 +48,10 @@ def find_candidates(z: np.ndarray, change: np.ndarray, bone: np.ndarray,
                     spacing: tuple[float, float, float]) -> tuple[list[Candidate], np.ndarray]:
     """Group what stands out into candidates.
 
-    Noise is without neighbours and misaligned edges are thin, but a lesion is a body of some
-    millimetres. So z is averaged over neighbourhoods of several sizes, and each size is judged by
-    its own spread in this pair of scans (scale-normalised blobs, Lindeberg, IJCV 1998).
+    Noise is without neighbours, and an edge out of place is thin, lies at the surface of bone and
+    has another of the opposite sign beside it; a lesion is a body of some millimetres. So z is
+    averaged over neighbourhoods of several sizes, with the surface of bone counting less and
+    neighbourhoods of both signs too (blobs of several scales, Lindeberg, IJCV 1998).
 
     Args:
         z: standard normal in unchanged bone, (z, y, x).
@@ -90,19 +92,20 @@ def _grown(strength, labels, peak, spacing):
 
 
 def _strength(z, bone, spacing) -> np.ndarray:
-    """The largest mean z of the neighbourhoods around each voxel, in spreads of such means."""
-    weight = bone.astype(np.float32)
-    values = np.clip(z, -LARGEST_Z, LARGEST_Z) * weight
+    """The largest mean z of the neighbourhoods around each voxel, for a neighbourhood of 8 mm."""
+    depth = ndimage.distance_transform_edt(bone, sampling=spacing)
+    weight = np.clip(depth / DEPTH_MM, 0, 1).astype(np.float32)
+    values = np.clip(z, -LARGEST_Z, LARGEST_Z).astype(np.float32) * weight
     best = np.zeros_like(values)
     for size in SIZES_MM:
-        sigma = [size / 2.355 / step for step in spacing]
-        # with a floor, so that a single voxel of bone is not a neighbourhood
+        sigma = np.array([size / 2.355 / step for step in spacing])
         mean = (ndimage.gaussian_filter(values, sigma)
-                / np.maximum(ndimage.gaussian_filter(weight, sigma), 0.25))
-        mean *= bone
-        inside = mean[bone]
-        low, middle, high = np.quantile(inside, (0.1587, 0.5, 0.8413))
-        mean = (mean - middle) / max((high - low) / 2, 0.1)
+                / np.maximum(ndimage.gaussian_filter(weight, sigma), LEAST_BONE))
+        around = ndimage.gaussian_filter(values, 1.5 * sigma)
+        both_signs = ndimage.gaussian_filter(np.abs(values), 1.5 * sigma)
+        of_one_sign = np.abs(around) / np.maximum(both_signs, 1e-3)
+        # the mean of a larger neighbourhood falls less by chance
+        mean *= np.sqrt(of_one_sign * size / 8)
         best = np.where(np.abs(mean) > np.abs(best), mean, best)
     return best * bone
 

@@ -15,11 +15,13 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import ndimage
 
-MATCH_MM = 5.0  # standard deviation of the neighbourhood that has to agree
-REACH_MM = 2.0  # farthest place looked at: less than a lesion, so that none is explained away
-ROUNDS = 3
+REACH_MM = 4.0  # farthest place looked at: less than a lesion, so that none is explained away
+ROUNDS = ((8.0, 150.0),) * 3 + ((5.0, 80.0),) * 3
+"""First coarsely, then finely: standard deviation in mm of the neighbourhood that has to agree, and
+the difference in HU from which a voxel counts less, because what changed must not decide the
+place."""
 FLAT_HU_PER_MM = 10.0  # where density is flatter, it does not say where a place went
-OUTLIER_HU = 80.0  # a larger difference counts less: what changed must not decide the place
+COARSE_MM = 3.0  # grid on which places are found: neighbourhoods are larger
 BLOCK = 96  # voxels along each axis that are matched at a time, which bounds the memory
 STEEPNESS_BINS = 24
 AROUND_MM = 40.0  # how far the spread of a place is averaged
@@ -27,32 +29,25 @@ LARGEST_RESIDUAL = 2.5  # in errors; a lesion counts no more in the spread aroun
 LEAST_ERROR_HU = 6.0
 
 
-def expect(current: np.ndarray, prior: np.ndarray, bone: np.ndarray,
-           spacing: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """What the current scan should show where nothing changed, and how far off that may be.
+def match(current: np.ndarray, prior: np.ndarray, bone: np.ndarray,
+          spacing: tuple[float, float, float]) -> np.ndarray:
+    """The prior scan where it agrees best with the current one, within 4 mm.
 
     Args:
         current, prior: HU, float32, (z, y, x), aligned and made alike.
-        bone: where to compare; elsewhere the values that come back have no meaning.
+        bone: where to search; far from it the prior scan comes back as it is.
         spacing: mm, (z, y, x).
-
-    Returns:
-        Expected density and its standard deviation, HU, float32.
     """
-    expected = _matched(current, prior, bone, spacing)
-    return expected, _spread(current - expected, expected, bone, spacing)
-
-
-def _matched(current, prior, bone, spacing) -> np.ndarray:
-    expected = prior.copy()
+    matched = prior.copy()
     near = ndimage.binary_dilation(bone, iterations=2)
-    sigma = [MATCH_MM / step for step in spacing]
-    for inner, outer in _blocks(bone.shape, [int(np.ceil(2.5 * each)) + 2 for each in sigma]):
+    widest = max(sigma for sigma, _ in ROUNDS)
+    margin = [int(np.ceil(2.5 * widest / step)) + 2 for step in spacing]
+    for inner, outer in _blocks(bone.shape, margin):
         if bone[inner].any():
-            block = _match_block(current[outer], prior[outer], near[outer], spacing, sigma)
-            expected[inner] = block[tuple(slice(i.start - o.start, i.stop - o.start)
-                                          for i, o in zip(inner, outer, strict=True))]
-    return expected
+            block = _match_block(current[outer], prior[outer], near[outer], spacing)
+            matched[inner] = block[tuple(slice(i.start - o.start, i.stop - o.start)
+                                         for i, o in zip(inner, outer, strict=True))]
+    return matched
 
 
 def _blocks(shape, margin) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
@@ -64,38 +59,69 @@ def _blocks(shape, margin) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...
                            for side, m, size in zip(inner, margin, shape, strict=True))
 
 
-def _match_block(current, prior, near, spacing, sigma) -> np.ndarray:
+def _match_block(current, prior, near, spacing) -> np.ndarray:
     coefficients = ndimage.spline_filter(prior, 3, output=np.float32)
-    where = np.nonzero(near)
-    start = np.stack(where).astype(np.float32)
+    start = np.stack(np.nonzero(near)).astype(np.float32)
+    factors = [max(1, int(COARSE_MM / step + 0.1)) for step in spacing]
+    on_coarse = np.stack([(axis + 0.5) / factor - 0.5
+                          for axis, factor in zip(start, factors, strict=True)])
+    where = np.nonzero(_pooled(near, factors))
+    motion = np.zeros((3, *_pooled(near, factors).shape), np.float32)  # mm
     moved = prior.copy()
-    motion = np.zeros_like(start)  # mm
 
     def average(values: np.ndarray) -> np.ndarray:
-        return ndimage.gaussian_filter(values, sigma, truncate=2.5)[where]
+        return ndimage.gaussian_filter(_pooled(values, factors), sigma, truncate=2.5)[where]
 
-    for _ in range(ROUNDS):
+    for width, outlier in ROUNDS:
+        sigma = [width / step / factor for step, factor in zip(spacing, factors, strict=True)]
         slope = [ndimage.gaussian_filter1d(moved, 0.6, axis, order=1) / spacing[axis]
                  for axis in range(3)]
         residual = current - moved
-        weight = near / (1 + (residual / OUTLIER_HU) ** 2)
-        normal = np.empty((start.shape[1], 3, 3), np.float32)
-        force = np.empty((start.shape[1], 3, 1), np.float32)
-        flat = FLAT_HU_PER_MM**2 * average(weight) + 1e-3
-        for i in range(3):
-            force[:, i, 0] = average(weight * slope[i] * residual)
-            for j in range(i, 3):
-                normal[:, i, j] = normal[:, j, i] = average(weight * slope[i] * slope[j])
-            normal[:, i, i] += flat
-        motion += np.clip(np.linalg.solve(normal, force)[..., 0].T, -1, 1)
+        weight = near / (1 + (residual / outlier) ** 2)
+        motion[:, *where] += np.clip(_step(slope, residual, weight, average), -1.5, 1.5)
         motion *= np.minimum(1, REACH_MM / np.maximum(np.linalg.norm(motion, axis=0), 1e-6))
-        places = start + motion / np.array(spacing, np.float32)[:, None]
-        moved[where] = ndimage.map_coordinates(coefficients, places, order=3, prefilter=False,
-                                               mode="nearest")
+        places = [axis + ndimage.map_coordinates(part, on_coarse, order=1, mode="nearest") / step
+                  for axis, part, step in zip(start, motion, spacing, strict=True)]
+        moved[near] = ndimage.map_coordinates(coefficients, places, order=3, prefilter=False,
+                                              mode="nearest")
     return moved
 
 
-def _spread(residual, expected, bone, spacing) -> np.ndarray:
+def _step(slope, residual, weight, average) -> np.ndarray:
+    """The shifts in mm, (3, n), that explain the residual best around each of n places."""
+    flat = FLAT_HU_PER_MM**2 * average(weight) + 1e-3
+    normal = np.empty((len(flat), 3, 3), np.float32)
+    force = np.empty((len(flat), 3, 1), np.float32)
+    for i in range(3):
+        weighted = weight * slope[i]
+        force[:, i, 0] = average(weighted * residual)
+        for j in range(i, 3):
+            normal[:, i, j] = normal[:, j, i] = average(weighted * slope[j])
+        normal[:, i, i] += flat
+    return np.linalg.solve(normal, force)[..., 0].T
+
+
+def _pooled(values: np.ndarray, factors) -> np.ndarray:
+    """Means of boxes of voxels, float32; the last box of an axis is filled up with zeros."""
+    missing = [(0, -size % factor) for size, factor in zip(values.shape, factors, strict=True)]
+    values = np.pad(values, missing).astype(np.float32, copy=False)
+    for axis, factor in enumerate(factors):
+        if factor > 1:
+            shape = (*values.shape[:axis], -1, factor, *values.shape[axis + 1:])
+            values = values.reshape(shape).mean(axis + 1)
+    return values
+
+
+def spread(residual: np.ndarray, expected: np.ndarray, bone: np.ndarray,
+           spacing: tuple[float, float, float]) -> np.ndarray:
+    """Standard deviation to expect of a residual, from how large it is at places like each.
+
+    Args:
+        residual: current minus expected density, HU, (z, y, x).
+        expected: HU.
+        bone: where the residual counts; 0 comes back elsewhere.
+        spacing: mm, (z, y, x).
+    """
     steep = np.sqrt(sum(
         ndimage.gaussian_filter1d(ndimage.gaussian_filter(expected, 0.5), 0.7, axis, order=1)[bone]
         ** 2 for axis in range(3)))

@@ -16,7 +16,9 @@ from .bones import bone_mask
 FINEST_MM = 1.3  # finer voxels are averaged: lesions are larger, and noise and time fall
 THICKEST_MM = 6.0  # thicker slices hide lesions that are to be found
 BEYOND = -32768.0  # where the other scan does not reach
-DENSITY_BINS = 24
+SKIN_HU, THIN_MM = -250.0, 18.0  # the body is denser, and what belongs to it is thicker
+SMALLEST_PART = 0.1  # of the largest: arms and legs are parts of the body
+DENSITY_BINS, FIT_BLUR_MM = 24, 3.0
 GAIN = (0.7, 1.4)  # range of a density fit that is believed
 BLURS_MM = np.array((0.0, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 1.8, 2.2))
 
@@ -68,15 +70,17 @@ def harmonise(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform)
     a, b = sitk.GetArrayFromImage(now), sitk.GetArrayFromImage(aligned)
     seen = ndimage.binary_erosion(b > BEYOND / 30)
     b[~seen] = a[~seen]
-    mask = (_bone(now) | _bone(aligned)) & seen
+    mask = (_bone(now) | _bone(aligned)) & seen & _body(a, now.GetSpacing()[::-1])
     if not mask.any():
         raise BadInput("The two scans share no bone: choose two CTs of the same part of the body.")
-    blur = _difference_of_sharpness(a, b, mask, now.GetSpacing()[::-1])
+    spacing = now.GetSpacing()[::-1]
+    gain, offset = _density_fit(a, b, mask, spacing)
+    # densities that are stretched look sharper, so they are fitted first
+    blur = _difference_of_sharpness(a, gain * b, mask, spacing)
     if blur > 0:
-        b = _blurred(b, blur, now.GetSpacing()[::-1])
+        b = _blurred(b, blur, spacing)
     elif blur < 0:
-        a = _blurred(a, -blur, now.GetSpacing()[::-1])
-    gain, offset = _density_fit(a[mask], b[mask])
+        a = _blurred(a, -blur, spacing)
     b = np.where(mask, gain * b + offset, b).astype(np.float32)
     grid = sitk.Image(now.GetSize(), sitk.sitkUInt8)
     grid.CopyInformation(now)
@@ -126,6 +130,22 @@ def _bone(image: sitk.Image) -> np.ndarray:
     return sitk.GetArrayFromImage(bone_mask(image)) > 0
 
 
+def _body(ct: np.ndarray, spacing) -> np.ndarray:
+    """The patient without what is thin: cables, tubes, clothes and the cover of the table."""
+    widths = [max(1, round(THIN_MM / 2 / step)) for step in spacing]
+    ball = np.ones([2 * width + 1 for width in widths], bool)
+    outer = [(width, width) for width in widths]  # what leaves the field of view is not thin
+    solid = np.pad(ct > SKIN_HU, outer, mode="edge")
+    inner = tuple(slice(width, -width) for width in widths)
+    solid = sitk.GetArrayFromImage(sitk.BinaryMorphologicalOpening(
+        sitk.GetImageFromArray(solid.astype(np.uint8)), widths[::-1], sitk.sitkBox))
+    parts, _ = ndimage.label(solid)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    body = np.isin(parts, np.flatnonzero(sizes > SMALLEST_PART * sizes.max()))
+    return ndimage.binary_dilation(body, ball)[inner]
+
+
 def _difference_of_sharpness(a, b, mask, spacing) -> float:
     """Gaussian in mm that makes the surface of bone as steep in both; below 0 when ``a`` needs it.
 
@@ -160,8 +180,12 @@ def _blurred(image, sigma_mm, spacing):
     return ndimage.gaussian_filter(image, [sigma_mm / step for step in spacing])
 
 
-def _density_fit(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """Line through the median current density at each prior density: gain and offset."""
+def _density_fit(a, b, mask, spacing) -> tuple[float, float]:
+    """Line through the median current density at each prior density: gain and offset.
+
+    Both are smoothed, so that a sharper scan does not count as one with more contrast.
+    """
+    a, b = (_blurred(image, FIT_BLUR_MM, spacing)[mask] for image in (a, b))
     order = np.quantile(b, np.linspace(0.02, 0.98, DENSITY_BINS + 1))
     bins = np.clip(np.searchsorted(order, b) - 1, 0, DENSITY_BINS - 1)
     index = np.argsort(bins, kind="stable")

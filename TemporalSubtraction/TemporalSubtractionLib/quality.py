@@ -46,7 +46,8 @@ def alignment_quality(current: sitk.Image, prior: sitk.Image,
         before, fine, transform, sitk.sitkLinear, outside, sitk.sitkFloat32))
     seen = (moved > outside / 2) & ndimage.binary_dilation(bone, iterations=2)
     a, b = (image.clip(*WINDOW_HU) for image in (sitk.GetArrayFromImage(fine), moved))
-    correlation = _local_correlation(a, b, seen.astype(np.float32)).clip(WORST, 1)
+    size = int(round(NEIGHBOURHOOD_MM / PATCH_MM)) | 1
+    correlation = local_correlation(a, b, seen.astype(np.float32), size).clip(WORST, 1)
     return _like(fine, np.where(bone & seen, correlation, 0.0))
 
 
@@ -82,8 +83,17 @@ def _like(image: sitk.Image, values: np.ndarray) -> sitk.Image:
     return result
 
 
-def _local_correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    size = int(round(NEIGHBOURHOOD_MM / PATCH_MM)) | 1
+def local_correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray, size) -> np.ndarray:
+    """Correlation of two images around every voxel.
+
+    Args:
+        a, b: of one shape.
+        weight: of the voxels, 0 or more.
+        size: of the neighbourhood in voxels, one number or one for each axis.
+
+    Returns:
+        -1 to 1, of the same shape.
+    """
 
     def mean(values: np.ndarray) -> np.ndarray:
         return ndimage.uniform_filter(values * weight, size, mode="constant") / total

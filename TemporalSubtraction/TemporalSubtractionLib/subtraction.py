@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import ndimage
 
 from ReadingRoomLib.commands import Job
 from ReadingRoomLib.geometry import AIR_HU
@@ -20,9 +21,11 @@ from .alignment import Alignment, align
 from .calibration import Calibration
 from .candidates import Candidate, find_candidates
 from .harmonisation import Harmonised, harmonise
-from .quality import GOOD
+from .quality import GOOD, WORST, local_correlation
+from .registration import WINDOW_HU
 
 CALIBRATIONS = Path(__file__).parent / "calibrations.json"
+FIT_MM = 20.0  # neighbourhood in which the scans must agree: larger than most lesions
 THRESHOLD = 3.0  # |z| from which a place is shown
 
 
@@ -33,6 +36,7 @@ class Subtraction:
     Attributes:
         z: standard normal where nothing changed, above 0 where denser; 0 outside ``compared``.
         expected, error: density to expect and its standard deviation, HU.
+        fit: correlation of current and expected around each voxel of bone, 0 to 1.
         compared: bone of either scan where the two fit.
         scans: what was compared.
         candidates: by falling score.
@@ -44,6 +48,7 @@ class Subtraction:
     z: np.ndarray
     expected: np.ndarray
     error: np.ndarray
+    fit: np.ndarray
     compared: np.ndarray
     scans: Harmonised
     candidates: list[Candidate]
@@ -64,21 +69,31 @@ def subtract(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform,
         BadInput: the scans cannot be compared.
     """
     scans = harmonise(current, prior, transform)
-    compared = scans.bone & _fits(quality, scans.grid)
     spacing = scans.grid.GetSpacing()[::-1]
-    expected, error = classical.expect(scans.current, scans.prior, compared, spacing)
+    bone = scans.bone & _unbent(quality, scans.grid)
+    expected = classical.match(scans.current, scans.prior, bone, spacing)
+    fit = np.where(bone, _fit(scans.current, expected, bone, spacing), 0)
+    compared = fit >= GOOD
+    error = classical.spread(scans.current - expected, expected, compared, spacing)
     change = np.where(compared, scans.current - expected, 0)
     z = np.where(compared, calibration(change / np.where(compared, error, 1)), 0)
     candidates, labels = find_candidates(z, change, compared, spacing)
-    return Subtraction(z, expected, error, compared, scans, candidates, labels)
+    return Subtraction(z, expected, error, fit, compared, scans, candidates, labels)
 
 
-def _fits(quality: sitk.Image, grid: sitk.Image) -> np.ndarray:
-    """Where the alignment is good enough; also just outside the bone it was measured in."""
+def _unbent(quality: sitk.Image, grid: sitk.Image) -> np.ndarray:
+    """Where the transform does not bend bone; also just outside the bone that was looked at."""
     with quiet():
         wider = sitk.GrayscaleDilate(quality, [1, 1, 1])
         values = sitk.Resample(wider, grid, sitk.Transform(), sitk.sitkLinear, 0, sitk.sitkFloat32)
-    return sitk.GetArrayViewFromImage(values) >= GOOD
+    return sitk.GetArrayViewFromImage(values) > WORST
+
+
+def _fit(current, expected, bone, spacing) -> np.ndarray:
+    """How well the scans agree around each voxel once they are matched, -1 to 1."""
+    size = [int(round(FIT_MM / step)) | 1 for step in spacing]
+    near = ndimage.binary_dilation(bone, iterations=2).astype(np.float32)
+    return local_correlation(current.clip(*WINDOW_HU), expected.clip(*WINDOW_HU), near, size)
 
 
 def run(job: Job, prior: Path, current: Path, transform: Path | None = None,
@@ -130,7 +145,7 @@ def _write(job: Job, alignment: Alignment, found: Subtraction) -> None:
         "candidates": lambda: on_current(found.labels, sitk.sitkUInt16, linear=False),
         "bone": lambda: sitk.Resample(_image(found.scans.bone.astype(np.uint8), found), now,
                                       sitk.Transform(), sitk.sitkNearestNeighbor, 0),
-        "quality": lambda: alignment.quality,
+        "quality": lambda: _image(found.fit.astype(np.float32), found),
         "prior_aligned": lambda: sitk.Resample(alignment.prior.image, now, alignment.transform,
                                                sitk.sitkLinear, AIR_HU, sitk.sitkInt16),
     }

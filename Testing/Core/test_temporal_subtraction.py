@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What changed in bone stands out, and nothing else does."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+from scipy.stats import norm
+
+from ReadingRoomLib.errors import BadInput
+from ReadingRoomLib.results import read_result
+from TemporalSubtractionLib import classical, sample_pair
+from TemporalSubtractionLib.__main__ import app
+from TemporalSubtractionLib.bone_parts import bone_parts
+from TemporalSubtractionLib.bones import bone_mask
+from TemporalSubtractionLib.calibration import Calibration
+from TemporalSubtractionLib.candidates import find_candidates
+from TemporalSubtractionLib.follow_up import simulate_follow_up
+from TemporalSubtractionLib.harmonisation import harmonise
+from TemporalSubtractionLib.lesions import in_follow_up, insert_lesions
+from TemporalSubtractionLib.subtraction import read_calibration
+
+from .spine_factory import STEP, spine
+
+SPACING = (STEP,) * 3
+
+
+def arrays(*images):
+    return [sitk.GetArrayFromImage(image) for image in images]
+
+
+def like(array, image) -> sitk.Image:
+    result = sitk.GetImageFromArray(array)
+    result.CopyInformation(image)
+    return result
+
+
+@pytest.fixture(scope="module")
+def patient():
+    return spine()
+
+
+@pytest.fixture(scope="module")
+def changed(patient):
+    """A prior CT, and a current one in which every bone moved and three lesions are new."""
+    prior, labels = patient
+    lesions = insert_lesions(prior, bone_mask(prior), 3, 5, (11, 14), (250, 350),
+                             ("denser", "thinner"), apart_mm=20)
+    follow_up = simulate_follow_up(lesions.image, labels, seed=3)
+    return prior, follow_up.current, lesions, in_follow_up(lesions, follow_up)
+
+
+@dataclass(frozen=True)
+class Result:
+    folder: Path
+    manifest: dict
+
+
+def subtract(tmp_path, prior, current, *options) -> Result:
+    paths = [str(tmp_path / name) for name in ("prior.nrrd", "current.nrrd")]
+    for image, path in zip((prior, current), paths, strict=True):
+        sitk.WriteImage(sitk.Cast(image, sitk.sitkInt16), path)
+    app.run(["subtract", *paths, "--output", str(tmp_path / "result"), "--progress", "none",
+             *map(str, options)])
+    return Result(tmp_path / "result", read_result(tmp_path / "result"))
+
+
+def candidates_of(result: Result) -> list[dict]:
+    with (result.folder / "candidates.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+# --- lesions -------------------------------------------------------------------------------------
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from(["denser", "thinner", "mixed"]))
+def test_lesions_change_bone_only_and_in_their_own_way(patient, seed, kind):
+    prior, _ = patient
+    bone = bone_mask(prior)
+    made = insert_lesions(prior, bone, 3, seed, (8, 15), (100, 300), (kind,))
+    before, after, truth, inside = arrays(prior, made.image, made.truth, bone)
+    assert not (after != before)[inside == 0].any()
+    assert not truth[inside == 0].any()
+    assert set(np.unique(truth)) == {0, *(lesion.number for lesion in made.lesions)}
+    for lesion in made.lesions:
+        change = (after - before)[truth == lesion.number]
+        assert np.abs(change).mean() == pytest.approx(lesion.hu_change, rel=1e-4)
+        assert kind != "denser" or (change >= 0).all()
+        assert kind != "thinner" or (change <= 0).all()
+        assert after[truth == lesion.number].min() > min(30, before.min())
+
+
+def test_a_lesion_has_the_volume_of_its_diameter_where_bone_has_room():
+    ball = sum((axis - 20.0) ** 2 for axis in np.indices((41, 41, 41))) < 19**2
+    ct = sitk.GetImageFromArray(np.where(ball, 500.0, 40.0).astype(np.float32))
+    bone = sitk.GetImageFromArray(ball.astype(np.uint8))
+    for seed in range(8):
+        made = insert_lesions(ct, bone, 1, seed, (12, 12), (200, 200), ("thinner",))
+        whole = np.pi / 6 * 12**3
+        assert 0.45 * whole < arrays(made.truth)[0].sum() < 1.2 * whole
+
+
+def test_the_same_number_gives_the_same_lesions(patient):
+    prior, _ = patient
+    first, second, other = (insert_lesions(prior, bone_mask(prior), 4, seed) for seed in (1, 1, 2))
+    assert first.lesions == second.lesions
+    assert (arrays(first.image)[0] == arrays(second.image)[0]).all()
+    assert first.lesions != other.lesions
+
+
+def test_bones_that_narrow_joints_part_get_their_own_number(patient):
+    prior, labels = patient
+    parts, true = arrays(bone_parts(prior), labels)
+    assert len(np.unique(parts)) - 1 == len(np.unique(true)) - 1
+    for bone in np.unique(true)[1:]:
+        values, counts = np.unique(parts[(true == bone) & (parts > 0)], return_counts=True)
+        assert counts.max() > 0.99 * counts.sum()
+
+
+# --- harmonisation -------------------------------------------------------------------------------
+
+def test_another_calibration_and_tube_voltage_are_taken_out(patient):
+    prior, _ = patient
+    bent = prior * 1.15 + 12
+    made = harmonise(prior, bent, sitk.Transform())
+    assert made.gain == pytest.approx(1 / 1.15, rel=0.01)
+    assert np.abs(made.current - made.prior)[made.bone].mean() < 3
+
+
+@pytest.mark.parametrize("smoother", ["current", "prior"])
+def test_the_sharper_scan_is_smoothed(patient, smoother):
+    sharp, _ = patient
+    smooth = sitk.SmoothingRecursiveGaussian(sharp, 2.0)
+    current, prior = (smooth, sharp) if smoother == "current" else (sharp, smooth)
+    made = harmonise(current, prior, sitk.Transform())
+    assert (made.blur_mm > 1) if smoother == "current" else (made.blur_mm < -1)
+    unlike = np.abs(arrays(current)[0] - arrays(prior)[0])[made.bone].mean()
+    assert np.abs(made.current - made.prior)[made.bone].mean() < 0.5 * unlike
+
+
+def test_thick_slices_are_compared_with_thin_ones(patient):
+    thin, _ = patient
+    thick = sitk.BinShrink(thin, [1, 1, 2])
+    for current, prior, share in ((thin, thick, 0.8), (thick, thin, 0.3)):
+        made = harmonise(current, prior, sitk.Transform())
+        assert made.current.shape == arrays(current)[0].shape
+        assert made.gain == pytest.approx(1, abs=0.07)
+        plain = arrays(sitk.Resample(prior, current, sitk.Transform(), sitk.sitkBSpline))[0]
+        unlike = np.abs(arrays(current)[0] - plain)
+        made_alike = np.abs(made.current - made.prior)
+        assert made_alike[made.bone].mean() < share * unlike[made.bone].mean()
+
+
+def test_slices_that_hide_lesions_are_refused(patient):
+    prior, _ = patient
+    with pytest.raises(BadInput, match="current CT are 7.5 mm thick"):
+        harmonise(sitk.BinShrink(prior, [1, 1, 3]), prior, sitk.Transform())
+
+
+def test_wires_outside_the_body_are_no_bone(patient):
+    prior, _ = patient
+    with_wire = arrays(prior)[0]
+    with_wire[:, 2:4, 2:4] = 1500
+    bone = harmonise(like(with_wire, prior), prior, sitk.Transform()).bone
+    assert bone.any()
+    assert not bone[:, :6, :6].any()
+
+
+# --- expectation ---------------------------------------------------------------------------------
+
+def test_what_was_left_out_of_place_is_matched(patient):
+    prior, _ = patient
+    moved = sitk.Resample(prior, prior, sitk.TranslationTransform(3, (1.5, -1.0, 1.2)),
+                          sitk.sitkBSpline, -1000.0, sitk.sitkFloat32)
+    before, now, bone = arrays(prior, moved, bone_mask(moved))
+    bone = ndimage.binary_erosion(bone > 0, np.ones((3, 3, 3))) | (bone > 0)
+    bone[:4], bone[-4:] = False, False
+    left = np.abs(now - classical.match(now, before, bone, SPACING))[bone].mean()
+    assert left < 0.25 * np.abs(now - before)[bone].mean()
+
+
+def test_a_lesion_is_not_matched_away(changed):
+    prior, _, lesions, _ = changed
+    before, now, truth, bone = arrays(prior, lesions.image, lesions.truth, bone_mask(prior))
+    matched = classical.match(now, before, bone > 0, SPACING)
+    for lesion in lesions.lesions:
+        inside = truth == lesion.number
+        assert (np.abs(now - matched)[inside].sum() > 0.8 * np.abs(now - before)[inside].sum())
+
+
+def test_blocks_leave_no_seams(patient, monkeypatch):
+    prior, _ = patient
+    moved = sitk.Resample(prior, prior, sitk.TranslationTransform(3, (1.0, 0.5, 1.0)),
+                          sitk.sitkLinear, -1000.0, sitk.sitkFloat32)
+    before, now, bone = arrays(prior, moved, bone_mask(moved))
+    whole = classical.match(now, before, bone > 0, SPACING)
+    monkeypatch.setattr(classical, "BLOCK", 32)
+    parts = classical.match(now, before, bone > 0, SPACING)
+    assert np.abs(whole - parts)[bone > 0].mean() < 1.0
+
+
+def test_the_error_is_that_of_noise_where_only_noise_differs():
+    random = np.random.default_rng(0)
+    expected = ndimage.gaussian_filter(random.normal(size=(40, 40, 40)), 2) * 2000
+    bone = np.ones(expected.shape, bool)
+    error = classical.spread(random.normal(0, 20, expected.shape), expected, bone, SPACING)
+    assert error.mean() == pytest.approx(20, rel=0.05)
+
+
+# --- calibration and candidates ------------------------------------------------------------------
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(2.5, 30), st.floats(0.3, 3), st.integers(0, 1000))
+def test_calibrated_z_is_standard_normal(freedom, scale, seed):
+    random = np.random.default_rng(seed)
+    calibration = Calibration.of(random.standard_t(freedom, 60_000) * scale)
+    z = calibration(random.standard_t(freedom, 60_000) * scale)
+    for limit in (1, 2, 3):
+        assert (np.abs(z) < limit).mean() == pytest.approx(1 - 2 * norm.sf(limit), abs=0.01)
+
+
+@given(st.lists(st.floats(-60, 60), min_size=2, max_size=30))
+def test_calibration_keeps_sign_and_order(values):
+    calibration = read_calibration("classical")
+    z = calibration(np.array(sorted(values)))
+    assert (np.diff(z) >= 0).all()
+    assert (z * np.sort(values) >= 0).all()
+
+
+def blob(shape, centre, radius):
+    return sum((axis - c) ** 2 for axis, c in zip(np.indices(shape), centre, strict=True)) \
+        < radius**2
+
+
+def test_bodies_are_found_and_noise_and_edges_are_not():
+    random = np.random.default_rng(3)
+    shape = (50, 50, 50)
+    bone = np.zeros(shape, bool)
+    bone[5:45, 5:45, 5:45] = True
+    z = random.normal(size=shape) * bone
+    denser, thinner = blob(shape, (15, 15, 15), 4), blob(shape, (33, 33, 33), 4)
+    z[denser] += 5
+    z[thinner] -= 5
+    z[5:45, 25, 5:45] += 4  # an edge out of place: both signs side by side
+    z[5:45, 26, 5:45] -= 4
+    found, labels = find_candidates(z, z * 20, bone, (1.5, 1.5, 1.5))
+    assert {(c.kind, bool(denser[c.index]), bool(thinner[c.index])) for c in found[:2]} == {
+        ("denser", True, False), ("thinner", False, True)}
+    assert all(c.score < 0.5 * found[1].score for c in found[2:])
+    for candidate in found[:2]:
+        assert labels[candidate.index] == candidate.number
+        inside = labels == candidate.number
+        assert candidate.volume_ml == pytest.approx(inside.sum() * 1.5**3 / 1000)
+        assert abs(candidate.mean_z) > 2
+        assert np.sign(candidate.hu_change) == np.sign(candidate.mean_z)
+
+
+def test_without_bone_there_are_no_candidates():
+    nothing = np.zeros((10, 10, 10))
+    found, labels = find_candidates(nothing, nothing, nothing > 0, SPACING)
+    assert found == []
+    assert not labels.any()
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def result(changed, tmp_path_factory):
+    prior, current, _, _ = changed
+    return subtract(tmp_path_factory.mktemp("subtract"), prior, current)
+
+
+def test_new_lesions_are_the_first_candidates(changed, result):
+    _, current, lesions, truth = changed
+    [labels] = arrays(sitk.ReadImage(str(result.folder / "candidates.nrrd")))
+    [true] = arrays(truth)
+    first = {int(row["number"]): row["kind"] for row in candidates_of(result)[:4]}
+    for lesion in lesions.lesions:
+        numbers = np.unique(labels[true == lesion.number])
+        assert any(first.get(int(number)) == lesion.kind for number in numbers)
+
+
+def test_every_file_lies_on_the_current_ct(changed, result):
+    _, current, _, _ = changed
+    assert set(result.manifest["files"]) == {
+        "z", "expected", "error", "quality", "prior_aligned", "transform", "candidates",
+        "candidate_labels", "bone"}
+    z, expected, error, bone = (sitk.ReadImage(str(result.folder / f"{name}.nrrd"))
+                                for name in ("z", "expected", "error", "bone"))
+    for image in (z, expected, error, bone):
+        assert image.GetSize() == current.GetSize()
+        np.testing.assert_allclose(image.GetOrigin(), current.GetOrigin())
+    values, errors, inside = arrays(z, error, bone)
+    assert not values[inside == 0].any()
+    assert (errors[values != 0] > 0).all()
+    for row in candidates_of(result):
+        point = [float(row[name]) for name in ("x_mm", "y_mm", "z_mm")]
+        index = current.TransformPhysicalPointToIndex(point)
+        labels = sitk.ReadImage(str(result.folder / "candidates.nrrd"))
+        assert labels[index] == int(row["number"])
+
+
+def test_the_same_scan_twice_has_not_changed(patient, tmp_path):
+    prior, _ = patient
+    result = subtract(tmp_path, prior, prior)
+    assert any("same scan" in warning for warning in result.manifest["warnings"])
+    [z] = arrays(sitk.ReadImage(str(result.folder / "z.nrrd")))
+    assert np.abs(z).max() < 0.5
+    assert candidates_of(result) == []
+
+
+def test_prior_and_current_exchanged_gives_the_opposite(changed, tmp_path, result):
+    prior, current, lesions, _ = changed
+    back = subtract(tmp_path, current, prior)
+    [labels] = arrays(sitk.ReadImage(str(back.folder / "candidates.nrrd")))
+    [true] = arrays(lesions.truth)
+    kinds = {int(row["number"]): row["kind"] for row in candidates_of(back)}
+    opposite = {"denser": "thinner", "thinner": "denser"}
+    for lesion in lesions.lesions:
+        found = {kinds.get(int(number)) for number in np.unique(labels[true == lesion.number])}
+        assert opposite[lesion.kind] in found
+
+
+def test_a_transform_made_elsewhere_is_used(changed, result, tmp_path):
+    prior, current, _, _ = changed
+    again = subtract(tmp_path, prior, current, "--transform", result.folder / "transform.h5")
+    first, second = (candidates_of(each)[0] for each in (result, again))
+    for name in ("x_mm", "y_mm", "z_mm"):
+        assert float(first[name]) == pytest.approx(float(second[name]), abs=2 * STEP)
+
+
+# --- the sample ----------------------------------------------------------------------------------
+
+def test_the_sample_is_made_once_and_whole(patient, tmp_path, monkeypatch):
+    calls = []
+
+    def fetch(folder):
+        calls.append(folder)
+        path = folder / "example.nrrd"
+        sitk.WriteImage(sitk.Cast(patient[0], sitk.sitkInt16), str(path))
+        return path
+
+    monkeypatch.setattr(sample_pair, "fetch_example_ct", fetch)
+    prior, current, truth = (sitk.ReadImage(str(sample_pair.make(tmp_path, which)))
+                             for which in ("prior", "current", "truth"))
+    assert len(calls) == 1
+    assert prior.GetSize() == current.GetSize() == truth.GetSize()
+    assert len(np.unique(arrays(truth)[0])) > 3
+    assert not list(tmp_path.glob("unfinished*"))
