@@ -22,6 +22,7 @@ from .figures_of_merit import Figure, areas
 from .study import ReaderStudy
 
 LEVEL = 0.95  # of the intervals
+ROUNDING = 1e-12  # relative; what is smaller is no difference between readers
 
 
 @dataclass(frozen=True)
@@ -191,8 +192,19 @@ def _mean_squares(area: np.ndarray) -> dict[str, float]:
         "reader": (modalities * ((by_reader - mean) ** 2).sum(), readers - 1),
         "modality x reader": ((rest**2).sum(), (modalities - 1) * (readers - 1)),
     }
-    return {name: float(total / freedom) if freedom else np.nan
+    return {name: _exact(total, (area**2).sum()) / freedom if freedom else np.nan
             for name, (total, freedom) in sums.items()}
+
+
+def _exact(total: float, size: float) -> float:
+    """A sum of squares, or 0 where it is only what rounding leaves of numbers of that size."""
+    return float(total) if total > ROUNDING**2 * size else 0.0
+
+
+def _difference(a: float, b: float) -> float:
+    """a - b, or 0 where that is only what rounding leaves."""
+    difference = a - b
+    return float(difference) if abs(difference) > ROUNDING * max(abs(a), abs(b)) else 0.0
 
 
 def _inferences(study: ReaderStudy, area: np.ndarray, whole: Components, alone: list[Components],
@@ -201,9 +213,10 @@ def _inferences(study: ReaderStudy, area: np.ndarray, whole: Components, alone: 
     modalities, readers = area.shape
     interaction = squares["modality x reader"]
     spread = np.array([_variance(row) for row in area])  # of the readers in each modality
-    shared = readers * max(whole.readers - whole.both, 0.0)
+    shared = readers * max(_difference(whole.readers, whole.both), 0.0)
     own = np.array([readers * max(part.readers, 0.0) for part in alone])
-    fixed = whole.error - whole.modalities + (readers - 1) * max(whole.readers - whole.both, 0.0)
+    fixed = (_difference(whole.error, whole.modalities)
+             + (readers - 1) * max(_difference(whole.readers, whole.both), 0.0))
     fixed_alone = np.array([part.error + (readers - 1) * max(part.readers, 0.0) for part in alone])
     freedom = (modalities - 1) * (readers - 1)
     kinds = [("cases", fixed, np.inf, fixed_alone, np.full(modalities, np.inf))]
@@ -314,7 +327,7 @@ def dorfman_berbaum_metz(study: ReaderStudy, figure: Figure) -> DorfmanBerbaumMe
         "reader x case": (square["RC"] - square["TRC"]) / t,
         "error": square["TRC"],
     }
-    shared = max(square["TC"] - square["TRC"], 0.0)
+    shared = max(_difference(square["TC"], square["TRC"]), 0.0)
     freedom = (t - 1) * (r - 1)
     return DorfmanBerbaumMetz(figure, variances, {
         "readers and cases": _test(square["T"], square["TR"] + shared, t - 1,
@@ -338,5 +351,5 @@ def _three_way_mean_squares(values: np.ndarray) -> dict[str, float]:
             effects[name] = effect
             freedom = np.prod([values.shape[axis] - 1 for axis in chosen])
             repeats = np.prod([values.shape[axis] for axis in others])
-            squares[name] = float(repeats * (effect**2).sum() / freedom)
+            squares[name] = _exact(repeats * (effect**2).sum(), (values**2).sum()) / freedom
     return squares
