@@ -418,6 +418,9 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
             return _("There is no model of the chosen method.")
         return ""
 
+    def needsDeepLearning(self) -> bool:
+        return self._parameterNode.method.needsModel
+
     def startComputation(self, parameterNode, **callbacks) -> None:
         self.ui.flickerButton.checked = False
         self.logic.process(

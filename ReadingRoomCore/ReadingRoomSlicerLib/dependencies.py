@@ -10,6 +10,7 @@ import contextlib
 import importlib.metadata
 import os
 import pathlib
+import re
 import tempfile
 
 import slicer
@@ -20,27 +21,36 @@ from .resources import resourcePath
 
 TORCH = "torch>=2.6"
 
+DEEP_LEARNING = ("torch", "monai", "pytorch-ignite", "safetensors")
+"""Packages that only models need."""
+
 KEPT_PACKAGES = ("numpy", "scipy", "SimpleITK", "pydicom", "vtk")
 """Packages that Slicer itself is built with: whatever is installed, their version stays."""
 
 
-def missingRequirements() -> list:
-    """What is not installed or too old, as texts such as ``monai>=1.5``. Looks, imports nothing."""
+def missingRequirements(deepLearning: bool = True) -> list:
+    """What is not installed or too old, as texts such as ``monai>=1.5``. Looks, imports nothing.
+
+    :param deepLearning: whether a model is to be run.
+    """
     import slicer.packaging
 
-    requirements = [TORCH, *slicer.packaging.load_requirements(
-        resourcePath("requirements.txt"))]
-    return [str(r) for r in requirements if not slicer.packaging.pip_check(r)]
+    requirements = [TORCH, *map(str, slicer.packaging.load_requirements(
+        resourcePath("requirements.txt")))]
+    return [text for text in requirements
+            if (deepLearning or re.match(r"[\w.-]+", text)[0] not in DEEP_LEARNING)
+            and not slicer.packaging.pip_check(text)]
 
 
-def ensureDependencies(requester: str) -> None:
+def ensureDependencies(requester: str, deepLearning: bool = True) -> None:
     """Install what is missing, after asking.
 
     :param requester: title of the module that asks, for the windows that are shown.
+    :param deepLearning: whether a model is to be run; PyTorch is large, and nothing else needs it.
     :raises RuntimeError: when the user declines, or PyTorch cannot be installed.
     :raises subprocess.CalledProcessError: when the installation fails.
     """
-    missing = missingRequirements()
+    missing = missingRequirements(deepLearning)
     if not missing:
         return
     with _constraintsFile() as constraints, _pipEnvironment(constraints):

@@ -76,6 +76,10 @@ class ReadingRoomWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     resultHeaders = ()
     """Pairs of column title and explanation, of the result table."""
 
+    def needsDeepLearning(self) -> bool:
+        """Whether Apply will run a model, so that PyTorch has to be installed."""
+        return True
+
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
@@ -195,7 +199,7 @@ class ReadingRoomWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called when the user presses Apply."""
         self.panel.showMessage("")
         with slicer.util.tryWithErrorDisplay(_("The computation could not be started.")):
-            dependencies.ensureDependencies(self.moduleName)
+            dependencies.ensureDependencies(self.moduleName, self.needsDeepLearning())
             self.startComputation(
                 self._parameterNode, onProgress=self.panel.showProgress,
                 onFinished=self.onFinished, onFailed=self.onFailed)

@@ -598,7 +598,7 @@ class _AnalysisSection:
         """Start the analysis; its result stays in the study's folder."""
         self._showResult(None)
         with slicer.util.tryWithErrorDisplay(_("The analysis could not be started.")):
-            dependencies.ensureDependencies(_("Reader study"))
+            dependencies.ensureDependencies(_("Reader study"), deepLearning=False)
             folder = self._study().folder
             self.runner.start(
                 ["analyse", folder, "--truth", self.ui.truthPathLineEdit.currentPath,

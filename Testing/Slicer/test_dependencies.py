@@ -51,6 +51,15 @@ def test_what_is_missing_is_named(dependencies, monkeypatch, tmp_path):
     assert dependencies.missingRequirements() == ["not-a-package-of-anybody>=3.1", "monai>=99"]
 
 
+def test_pytorch_is_not_asked_for_where_no_model_runs(dependencies, monkeypatch):
+    import slicer.packaging
+
+    monkeypatch.setattr(slicer.packaging, "pip_check", lambda requirement: False)
+    assert dependencies.TORCH in dependencies.missingRequirements()
+    names = [text.split(">=")[0] for text in dependencies.missingRequirements(deepLearning=False)]
+    assert names == ["openpyxl", "typer"]
+
+
 def test_slicers_own_packages_are_constrained_to_what_is_there(dependencies):
     kept = dependencies.keptVersions()
     for name in ("numpy", "SimpleITK", "pydicom", "vtk"):
