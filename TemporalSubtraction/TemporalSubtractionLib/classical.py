@@ -10,7 +10,9 @@ at places with so steep a density is the error to expect.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy import ndimage
@@ -42,11 +44,16 @@ def match(current: np.ndarray, prior: np.ndarray, bone: np.ndarray,
     near = ndimage.binary_dilation(bone, iterations=2)
     widest = max(sigma for sigma, _ in ROUNDS)
     margin = [int(np.ceil(2.5 * widest / step)) + 2 for step in spacing]
-    for inner, outer in _blocks(bone.shape, margin):
-        if bone[inner].any():
-            block = _match_block(current[outer], prior[outer], near[outer], spacing)
-            matched[inner] = block[tuple(slice(i.start - o.start, i.stop - o.start)
-                                         for i, o in zip(inner, outer, strict=True))]
+
+    def match_block(block: tuple[tuple[slice, ...], tuple[slice, ...]]) -> None:
+        inner, outer = block
+        found = _match_block(current[outer], prior[outer], near[outer], spacing)
+        matched[inner] = found[tuple(slice(i.start - o.start, i.stop - o.start)
+                                     for i, o in zip(inner, outer, strict=True))]
+
+    blocks = [block for block in _blocks(bone.shape, margin) if bone[block[0]].any()]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the filters run beside each other
+        list(pool.map(match_block, blocks))
     return matched
 
 

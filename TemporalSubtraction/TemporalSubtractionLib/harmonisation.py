@@ -19,6 +19,7 @@ BEYOND = -32768.0  # where the other scan does not reach
 SKIN_HU, THIN_MM = -250.0, 18.0  # the body is denser, and what belongs to it is thicker
 SMALLEST_PART = 0.1  # of the largest: arms and legs are parts of the body
 DENSITY_BINS, FIT_BLUR_MM = 24, 3.0
+MOST_SLICES = 60
 GAIN = (0.7, 1.4)  # range of a density fit that is believed
 BLURS_MM = np.array((0.0, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 1.8, 2.2))
 
@@ -152,8 +153,12 @@ def _difference_of_sharpness(a, b, mask, spacing) -> float:
     Steepness is measured after slight smoothing of both, so that noise has little part in it.
     """
     surface = mask & ~ndimage.binary_erosion(mask, iterations=2)
-    box = tuple(slice(max(0, s.start - 4), s.stop + 4)
-                for s in ndimage.find_objects(surface.astype(np.uint8))[0])
+    box = [slice(max(0, s.start - 4), s.stop + 4)
+           for s in ndimage.find_objects(surface.astype(np.uint8))[0]]
+    if box[0].stop - box[0].start > MOST_SLICES:  # enough to judge sharpness by
+        middle = int(np.median(np.nonzero(surface)[0]))
+        box[0] = slice(max(0, middle - MOST_SLICES // 2), middle + MOST_SLICES // 2)
+    box = tuple(box)
     a, b, surface = a[box], b[box], surface[box]
 
     def steepness(image: np.ndarray, blur: float) -> float:
