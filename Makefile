@@ -82,6 +82,7 @@ models: $(INSTALLED)
 	$(STARTER) train --recipe seed --start training/seed-start --data "$(DATA)" \
 		--work training/seed
 	$(STARTER) export --recipe seed --work training/seed
+	$(RUN) -m TemporalSubtractionLib.starter calibrate --data "$(DATA)"
 	@echo "Look at: MuscleSeg/MuscleSegLib/Models, and the cards in docs/README.md there"
 
 folds: $(INSTALLED)

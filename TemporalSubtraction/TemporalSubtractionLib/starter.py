@@ -23,6 +23,11 @@ MOST_VOXELS = 50_000  # of a patient
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
+@app.callback()
+def main() -> None:
+    """Recipes for what comes with the program."""
+
+
 @app.command()
 def calibrate(
     data: Annotated[Path, typer.Option(help="Folder with CTs.")],

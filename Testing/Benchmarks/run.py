@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import accuracy
+import detection
 import registration
 import same_masks
 import speed
@@ -28,10 +29,10 @@ def main(
     model: Annotated[str, typer.Option(help="Name or folder of the model.")] = "starter",
     samples: Annotated[int, typer.Option(help="Monte Carlo samples.")] = 10,
     only: Annotated[str, typer.Option(
-        help="example, held-out, seed-labels, speed, memory or registration; by default all "
-             "that can be run.")] = "",
+        help="example, held-out, seed-labels, speed, memory, registration or detection; by "
+             "default all that can be run.")] = "",
     data: Annotated[Path | None, typer.Option(
-        help="Folder of the label maps and CTs, for held-out and registration.")] = None,
+        help="Folder of the label maps and CTs, for held-out, registration and detection.")] = None,
     seed_model: Annotated[str, typer.Option(
         help="Folder of a model of the published network, for seed-labels; the one beside this "
              "file is trained too little for anything else.")] = str(SEED_MODEL),
@@ -52,6 +53,7 @@ def main(
         measurements["held-out"] = lambda: accuracy.held_out(data, models, samples)
     if data:
         measurements["registration"] = lambda: registration.against_elastix(data)
+        measurements["detection"] = lambda: detection.against_plain_subtraction(data)
     for name, measure in measurements.items():
         if only and name != only:
             continue

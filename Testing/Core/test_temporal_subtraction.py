@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from scipy.stats import norm
 
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.results import read_result
-from TemporalSubtractionLib import classical, sample_pair
+from TemporalSubtractionLib import classical, sample_pair, starter
 from TemporalSubtractionLib.__main__ import app
 from TemporalSubtractionLib.bone_parts import bone_parts
 from TemporalSubtractionLib.bones import bone_mask
@@ -26,7 +27,8 @@ from TemporalSubtractionLib.candidates import find_candidates
 from TemporalSubtractionLib.follow_up import simulate_follow_up
 from TemporalSubtractionLib.harmonisation import harmonise
 from TemporalSubtractionLib.lesions import in_follow_up, insert_lesions
-from TemporalSubtractionLib.subtraction import read_calibration
+from TemporalSubtractionLib.simulated_pairs import CTS, simulated_pair
+from TemporalSubtractionLib.subtraction import CALIBRATIONS, read_calibration
 
 from .spine_factory import STEP, spine
 
@@ -335,6 +337,31 @@ def test_a_transform_made_elsewhere_is_used(changed, result, tmp_path):
     first, second = (candidates_of(each)[0] for each in (result, again))
     for name in ("x_mm", "y_mm", "z_mm"):
         assert float(first[name]) == pytest.approx(float(second[name]), abs=2 * STEP)
+
+
+# --- the recipe of the calibration ---------------------------------------------------------------
+
+def test_the_calibration_is_learned_from_stable_pairs(patient, tmp_path):
+    prior, _ = patient
+    file = tmp_path / next(iter(CTS.values()))
+    file.parent.mkdir()
+    sitk.WriteImage(sitk.Cast(prior, sitk.sitkInt16), str(file))
+    output = tmp_path / "calibrations.json"
+    starter.calibrate(tmp_path, output)
+    written = json.loads(output.read_text("utf-8"))["classical"]
+    assert written["patients"] == [next(iter(CTS))]
+    made = Calibration(tuple(written["computed"]), tuple(written["normal"]))
+    ct = sitk.DICOMOrient(sitk.Cast(prior, sitk.sitkFloat32), "LPS")
+    other = starter.stable_z(starter.compared(simulated_pair("phantom", ct, 103), made))
+    shares = starter.shares_within(other)
+    assert shares["within_1"] == pytest.approx(68.3, abs=6)
+    assert shares["within_2"] == pytest.approx(95.4, abs=4)
+
+
+def test_the_calibration_that_comes_along_names_its_patients():
+    known = json.loads(CALIBRATIONS.read_text("utf-8"))["classical"]["patients"]
+    assert len(known) >= 4
+    assert set(known) <= set(CTS)
 
 
 # --- the sample ----------------------------------------------------------------------------------
