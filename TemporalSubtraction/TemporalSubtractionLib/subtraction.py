@@ -21,11 +21,12 @@ from .alignment import Alignment, align
 from .calibration import Calibration
 from .candidates import Candidate, find_candidates
 from .harmonisation import Harmonised, harmonise
-from .quality import GOOD, WORST, local_correlation
+from .quality import WORST, local_correlation
 from .registration import WINDOW_HU
 
 CALIBRATIONS = Path(__file__).parent / "calibrations.json"
 FIT_MM = 20.0  # neighbourhood in which the scans must agree: larger than most lesions
+LEAST_FIT = 0.5  # correlation there; stable bone has 0.8 once it is matched, a large lesion less
 THRESHOLD = 3.0  # |z| from which a place is shown
 
 
@@ -73,7 +74,7 @@ def subtract(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform,
     bone = scans.bone & _unbent(quality, scans.grid)
     expected = classical.match(scans.current, scans.prior, bone, spacing)
     fit = np.where(bone, _fit(scans.current, expected, bone, spacing), 0)
-    compared = fit >= GOOD
+    compared = fit >= LEAST_FIT
     error = classical.spread(scans.current - expected, expected, compared, spacing)
     change = np.where(compared, scans.current - expected, 0)
     z = np.where(compared, calibration(change / np.where(compared, error, 1)), 0)
@@ -116,8 +117,8 @@ def run(job: Job, prior: Path, current: Path, transform: Path | None = None,
     job.progress.advance(1)
     scans = found.scans
     share = float(found.compared.sum() / scans.bone.sum())  # matching mends what registration left
-    job.record(method=method, aligned_share=round(share, 4), threshold=THRESHOLD,
-               candidates=len(found.candidates), smoothed_mm=round(scans.blur_mm, 2),
+    job.record(method=method, aligned_share=round(share, 4), good_quality=LEAST_FIT,
+               threshold=THRESHOLD, candidates=len(found.candidates), smoothed_mm=round(scans.blur_mm, 2),
                gain=round(scans.gain, 3), offset_hu=round(scans.offset, 1))
     with quiet():
         _write(job, alignment, found)

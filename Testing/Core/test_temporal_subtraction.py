@@ -290,6 +290,18 @@ def test_new_lesions_are_the_first_candidates(changed, result):
         assert any(first.get(int(number)) == lesion.kind for number in numbers)
 
 
+def test_a_large_new_lesion_in_a_small_bone_is_compared(patient, tmp_path):
+    """It lowers the agreement of the scans around it, as a bone out of place does."""
+    prior, labels = patient
+    one = like((arrays(labels)[0] == 3).astype(np.uint8), prior)
+    lesions = insert_lesions(prior, one, 1, 2, (18, 18), (400, 400), ("denser",))
+    made = subtract(tmp_path, prior, lesions.image)
+    [z] = arrays(sitk.ReadImage(str(made.folder / "z.nrrd")))
+    inside = arrays(lesions.truth)[0] > 0
+    assert inside.any()
+    assert (z[inside] > 3).mean() > 0.5
+
+
 def test_every_file_lies_on_the_current_ct(changed, result):
     _, current, _, _ = changed
     assert set(result.manifest["files"]) == {
