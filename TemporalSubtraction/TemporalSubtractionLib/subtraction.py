@@ -118,8 +118,8 @@ def run(job: Job, prior: Path, current: Path, transform: Path | None = None,
     scans = found.scans
     share = float(found.compared.sum() / scans.bone.sum())  # matching mends what registration left
     job.record(method=method, aligned_share=round(share, 4), good_quality=LEAST_FIT,
-               threshold=THRESHOLD, candidates=len(found.candidates), smoothed_mm=round(scans.blur_mm, 2),
-               gain=round(scans.gain, 3), offset_hu=round(scans.offset, 1))
+               threshold=THRESHOLD, candidates=len(found.candidates),
+               smoothed_mm=round(scans.blur_mm, 2), gain=round(scans.gain, 3), offset_hu=round(scans.offset, 1))
     with quiet():
         _write(job, alignment, found)
 
