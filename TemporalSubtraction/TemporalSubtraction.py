@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import enum
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
-import qt
 import slicer
 import vtk
 from slicer import (
@@ -35,8 +34,21 @@ from ReadingRoomSlicerLib import (
     views,
     volumes,
 )
+from ReadingRoomSlicerLib.flicker import Flicker
 from ReadingRoomSlicerLib.module import ReadingRoomLogic, ReadingRoomWidget
 from ReadingRoomSlicerLib.reader_study import ReaderStudyPanel
+from TemporalSubtractionLib.candidate_table import (
+    ACCEPTED,
+    DENSER,
+    REJECTED,
+    TITLES,
+    UNDECIDED,
+    CandidateRow,
+    columns_of,
+    read_rows,
+    rows_of,
+    write_rows,
+)
 
 #
 # TemporalSubtraction
@@ -154,9 +166,6 @@ class TemporalSubtractionParameterNode:
 # Candidates
 #
 
-DENSER, THINNER = "denser", "thinner"
-ACCEPTED, REJECTED, UNDECIDED = "accepted", "rejected", ""
-
 RESULT_HEADERS = (
     (_("Candidate"), _("Click a candidate to see it in the views.")),
     (_("mL"), _("Volume in millilitres.")),
@@ -168,117 +177,42 @@ RESULT_HEADERS = (
 )
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A place that changed: a line of candidates.csv, and what the physician decided.
-
-    number - its label, from 1; the most suspicious first.
-    kind - DENSER or THINNER.
-    score - the higher, the more suspicious.
-    mean_z, peak_z - change in standard deviations of what stable bone shows.
-    hu_change - mean change.
-    x_mm, y_mm, z_mm - a point inside, LPS, in the current CT's own coordinates.
-    level - the bone, empty where it is not known.
-    status - ACCEPTED, REJECTED or UNDECIDED.
-    """
-
-    number: int
-    kind: str
-    score: float
-    volume_ml: float
-    diameter_mm: float
-    mean_z: float
-    peak_z: float
-    hu_change: float
-    x_mm: float
-    y_mm: float
-    z_mm: float
-    level: str
-    status: str = UNDECIDED
-
-    @property
-    def key(self) -> str:
-        """ID of its segment."""
-        return str(self.number)
-
-    @property
-    def name(self) -> str:
-        return f"{self.number} {self.kind}"
-
-    @property
-    def color(self) -> tuple:
-        return colors.DENSER if self.kind == DENSER else colors.THINNER
-
-    @property
-    def point(self) -> tuple:
-        """A point inside, RAS, in the current CT's own coordinates."""
-        return -self.x_mm, -self.y_mm, self.z_mm
-
-    def row(self):
-        """As a line of the result table; padded, so that sorting by text sorts by size."""
-        shownKind = _("denser") if self.kind == DENSER else _("thinner")
-        shownStatus = {ACCEPTED: _("accepted"), REJECTED: _("rejected")}
-        values = [
-            f"{self.number:3d} {shownKind}" + (f", {self.level}" if self.level else ""),
-            f"{self.volume_ml:7.2f}",
-            f"{self.diameter_mm:5.1f}",
-            f"{self.mean_z:+6.1f}",
-            f"{self.peak_z:+6.1f}",
-            f"{self.hu_change:+5.0f}",
-            shownStatus.get(self.status, ""),
-        ]
-        toolTip = _("Suspicion {score}. Click to see it.").format(score=f"{self.score:.1f}")
-        return panel.ResultRow(self.key, values, color=self.color, toolTip=toolTip,
-                               dimmed=self.status == REJECTED)
-
-
-# Columns of the table in the scene; those of candidates.csv have the names of the fields.
-TITLES = {
-    "number": "Number",
-    "kind": "Kind",
-    "score": "Score",
-    "volume_ml": "Volume (mL)",
-    "diameter_mm": "Diameter (mm)",
-    "mean_z": "Mean z",
-    "peak_z": "Peak z",
-    "hu_change": "HU change",
-    "x_mm": "Left (mm)",
-    "y_mm": "Posterior (mm)",
-    "z_mm": "Superior (mm)",
-    "level": "Level",
-    "status": "Status",
-}
-
-
-def _candidate(texts) -> Candidate:
-    return Candidate(**{part.name: part.type(texts[part.name]) for part in fields(Candidate)
-                        if part.name in texts})
-
-
 def candidatesOf(tableNode) -> list:
     """The candidates that a table node holds, the most suspicious first."""
-    columns = tables.columns(tableNode)
-    return [_candidate({name: columns[title][index] for name, title in TITLES.items()})
-            for index in range(tableNode.GetNumberOfRows())]
+    return rows_of(tables.columns(tableNode))
 
 
-def candidateOf(tableNode, key: str) -> Candidate:
+def candidateOf(tableNode, key: str) -> CandidateRow:
     """The candidate with a key."""
     return next(candidate for candidate in candidatesOf(tableNode) if candidate.key == key)
-
-
-def readCandidates(tableNode, path) -> None:
-    """Fill a table node from candidates.csv; nothing is decided yet."""
-    candidates = [_candidate(row) for row in tables.readRows(path)]
-    tables.setColumns(tableNode, {
-        title: [getattr(candidate, name) for candidate in candidates]
-        for name, title in TITLES.items()})
 
 
 def decide(tableNode, key: str, status: str) -> None:
     """Note in the table what the physician decided on a candidate."""
     row = [candidate.key for candidate in candidatesOf(tableNode)].index(key)
     tableNode.SetCellText(row, list(TITLES).index("status"), status)
+
+
+def colorOf(candidate) -> tuple:
+    return colors.DENSER if candidate.kind == DENSER else colors.THINNER
+
+
+def resultRow(candidate) -> panel.ResultRow:
+    """A candidate as a line of the result table; padded, so that sorting by text sorts by size."""
+    shownKind = _("denser") if candidate.kind == DENSER else _("thinner")
+    shownStatus = {ACCEPTED: _("accepted"), REJECTED: _("rejected"), UNDECIDED: ""}
+    values = [
+        f"{candidate.number:3d} {shownKind}" + (f", {candidate.level}" if candidate.level else ""),
+        f"{candidate.volume_ml:7.2f}",
+        f"{candidate.diameter_mm:5.1f}",
+        f"{candidate.mean_z:+6.1f}",
+        f"{candidate.peak_z:+6.1f}",
+        f"{candidate.hu_change:+5.0f}",
+        shownStatus[candidate.status],
+    ]
+    toolTip = _("Suspicion {score}. Click to see it.").format(score=f"{candidate.score:.1f}")
+    return panel.ResultRow(candidate.key, values, color=colorOf(candidate), toolTip=toolTip,
+                           dimmed=candidate.status == REJECTED)
 
 
 def summaryOf(candidates, manifest) -> list:
@@ -304,16 +238,12 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
     applyToolTip = _("Align the bones of the two CTs and show what changed.")
     resultHeaders = RESULT_HEADERS
 
-    FLICKER_MILLISECONDS = 500
-
     def __init__(self, parent=None) -> None:
         ReadingRoomWidget.__init__(self, parent)
         self._methods = []
         self._drawnChange = None
+        self.flicker = None
         self.readerStudy = None
-        self._flickerTimer = qt.QTimer()
-        self._flickerTimer.setInterval(self.FLICKER_MILLISECONDS)
-        self._flickerTimer.connect("timeout()", self.onFlickerTimer)
 
     def setup(self) -> None:
         """Called when the user opens the module the first time."""
@@ -328,14 +258,14 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
         self.ui.acceptButton.connect("clicked(bool)", lambda _checked: self.decide(ACCEPTED))
         self.ui.rejectButton.connect("clicked(bool)", lambda _checked: self.decide(REJECTED))
         self.ui.undoButton.connect("clicked(bool)", lambda _checked: self.decide(UNDECIDED))
-        self.ui.flickerButton.connect("toggled(bool)", self.onFlicker)
+        self.flicker = Flicker(self.ui.flickerButton, self._imagesToFlicker)
         self.readerStudy = ReaderStudyPanel(
             lambda volumeNode: volumes.showAsChange(volumeNode, SHOWN_CHANGE))
         self.panel.addSection(self.readerStudy)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
-        self._flickerTimer.stop()
+        self.flicker.stop()
         self.readerStudy.cleanup()
         super().cleanup()
 
@@ -344,12 +274,12 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
         self.readerStudy.enter()
 
     def exit(self) -> None:
-        self.ui.flickerButton.checked = False
+        self.flicker.stop()
         self.readerStudy.exit()
         super().exit()
 
     def onSceneStartClose(self, caller, event) -> None:
-        self.ui.flickerButton.checked = False
+        self.flicker.stop()
         super().onSceneStartClose(caller, event)
 
     def chooseInputs(self, parameterNode) -> None:
@@ -422,7 +352,7 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
         return self._parameterNode.method.needsModel
 
     def startComputation(self, parameterNode, **callbacks) -> None:
-        self.ui.flickerButton.checked = False
+        self.flicker.stop()
         self.logic.process(
             parameterNode.priorVolume,
             parameterNode.currentVolume,
@@ -452,7 +382,7 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
             return
         candidates = candidatesOf(result.candidates)
         self.panel.showResult(
-            self.resultHeaders, [candidate.row() for candidate in candidates],
+            self.resultHeaders, [resultRow(candidate) for candidate in candidates],
             " ".join(summaryOf(candidates, result.manifest)))
         self.onSelectionChanged()
         self.showStateOfViews(
@@ -460,7 +390,7 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
             (self.ui.volumeRenderingButton, views.isVolumeRendered(result.changeVolume)),
             (self.ui.overlayButton, views.isOverlay(result.changeVolume)),
         )
-        self.ui.flickerButton.enabled = bool(result.currentVolume and result.alignedVolume)
+        self.ui.flickerButton.enabled = self._imagesToFlicker() is not None
         self._drawnChange = None
         self._drawChange()
 
@@ -481,7 +411,7 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
             self._jumpTo(result, key)
 
     def _jumpTo(self, result, key) -> None:
-        point = candidateOf(result.candidates, key).point
+        point = candidateOf(result.candidates, key).point_ras
         views.jumpTo(volumes.toWorld(result.changeVolume, point))
 
     def decide(self, status) -> None:
@@ -492,7 +422,7 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
             return
         decide(result.candidates, key, status)
         result.segmentation.GetDisplayNode().SetSegmentVisibility(key, status != REJECTED)
-        self.panel.updateRow(candidateOf(result.candidates, key).row())
+        self.panel.updateRow(resultRow(candidateOf(result.candidates, key)))
 
     def _drawChange(self) -> None:
         """Draw the changes with the threshold and the opacity that the sliders show."""
@@ -519,27 +449,12 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
     def onOverlay(self, show) -> None:
         views.showOverlay(self._parameterNode.changeVolume, show, self._parameterNode.opacity)
 
-    def onFlicker(self, on) -> None:
-        """Show prior and current CT in turn, or the current one again."""
-        if on:
-            self._flickerTimer.start()
-            return
-        self._flickerTimer.stop()
-        self.ui.flickerButton.text = _("Flicker")
+    def _imagesToFlicker(self):
+        """The prior and the current CT, one on the other; None when one of them is not there."""
         result = self.logic.resultOf(self._parameterNode)
-        if result and result.currentVolume and views.isBackground(result.alignedVolume):
-            views.exchangeBackground(result.currentVolume)
-
-    def onFlickerTimer(self) -> None:
-        result = self.logic.resultOf(self._parameterNode)
-        if not result or not result.currentVolume or not result.alignedVolume:
-            self.ui.flickerButton.checked = False
-            return
-        showPrior = not views.isBackground(result.alignedVolume)
-        if showPrior:
-            volumes.copyWindowLevel(result.alignedVolume, result.currentVolume)
-        views.exchangeBackground(result.alignedVolume if showPrior else result.currentVolume)
-        self.ui.flickerButton.text = _("Flicker: prior") if showPrior else _("Flicker: current")
+        if result and result.alignedVolume and result.currentVolume:
+            return result.alignedVolume, result.currentVolume
+        return None
 
 
 def _dateText(date: str) -> str:
@@ -698,10 +613,11 @@ class TemporalSubtractionLogic(ReadingRoomLogic):
             volumes.readVolume(volumeNode, files[role])
             volumeNode.CreateDefaultDisplayNodes()
         transforms.readTransform(result.transform, files["transform"])
-        readCandidates(result.candidates, files["candidates"])
+        candidates = read_rows(files["candidates"])
+        tables.setColumns(result.candidates, columns_of(candidates))
         segmentations.readLabels(result.segmentation, files["candidate_labels"], {
-            candidate.number: (candidate.key, candidate.name, candidate.color)
-            for candidate in candidatesOf(result.candidates)}, currentVolume)
+            candidate.number: (candidate.key, candidate.name, colorOf(candidate))
+            for candidate in candidates}, currentVolume)
         result.segmentation.GetDisplayNode().SetVisibility2DFill(False)  # the map fills them
         segmentations.readLabels(
             result.bone, files["bone"], {1: ("bone", _("Bone"), self.BONE_COLOR)}, currentVolume)
@@ -761,8 +677,7 @@ class TemporalSubtractionLogic(ReadingRoomLogic):
         if result.transform:
             transforms.writeTransform(result.transform, path("transform.h5"))
         candidates = candidatesOf(result.candidates)
-        tables.writeRows([asdict(candidate) for candidate in candidates],
-                         path("candidates.csv"), list(TITLES))
+        write_rows(candidates, path("candidates.csv"))
         if result.currentVolume:
             segmentations.writeLabels(
                 result.segmentation, {c.key: c.number for c in candidates}, result.currentVolume,
@@ -791,7 +706,7 @@ class TemporalSubtractionLogic(ReadingRoomLogic):
               " orange is thinner.").format(mm=round(self.PICTURE_MM)),
         ]
         findings = [reports.Finding(candidate.name, self._measures(candidate),
-                                    self._pictures(result, candidate.point))
+                                    self._pictures(result, candidate.point_ras))
                     for candidate in accepted]
         name = result.currentVolume.GetName() if result.currentVolume else ""
         return reports.page(
@@ -864,7 +779,7 @@ class TemporalSubtractionTest(ScriptedLoadableModuleTest):
             logic.shutdown()
         first = candidatesOf(result.candidates)[0]
         self.assertEqual(first.kind, DENSER)
-        for found, true in zip(first.point, lesion, strict=True):
+        for found, true in zip(first.point_ras, lesion, strict=True):
             self.assertLess(abs(found - true), self.LESION_MM)
         self.assertEqual(result.segmentation.GetSegmentation().GetNumberOfSegments(),
                          result.candidates.GetNumberOfRows())

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from ReadingRoomLib.volume_files import quiet
 from . import classical
 from .alignment import Alignment, align
 from .calibration import Calibration
+from .candidate_table import CandidateRow, write_rows
 from .candidates import Candidate, find_candidates
 from .harmonisation import Harmonised, harmonise
 from .quality import WORST, local_correlation
@@ -119,7 +119,8 @@ def run(job: Job, prior: Path, current: Path, transform: Path | None = None,
     share = float(found.compared.sum() / scans.bone.sum())  # matching mends what registration left
     job.record(method=method, aligned_share=round(share, 4), good_quality=LEAST_FIT,
                threshold=THRESHOLD, candidates=len(found.candidates),
-               smoothed_mm=round(scans.blur_mm, 2), gain=round(scans.gain, 3), offset_hu=round(scans.offset, 1))
+               smoothed_mm=round(scans.blur_mm, 2), gain=round(scans.gain, 3),
+               offset_hu=round(scans.offset, 1))
     with quiet():
         _write(job, alignment, found)
 
@@ -159,7 +160,8 @@ def _write(job: Job, alignment: Alignment, found: Subtraction) -> None:
                         compressionLevel=1)
         job.progress.advance(done)
     sitk.WriteTransform(alignment.transform, str(job.folder / "transform.h5"))
-    _write_candidates(job.folder / "candidates.csv", found)
+    write_rows((_row(candidate, found.scans.grid) for candidate in found.candidates),
+               job.folder / "candidates.csv")
     job.record(files=files | {"transform": "transform.h5", "candidates": "candidates.csv"})
     job.progress.advance(len(images) + 1)
 
@@ -170,17 +172,7 @@ def _image(array: np.ndarray, found: Subtraction) -> sitk.Image:
     return image
 
 
-COLUMNS = ("number", "kind", "score", "volume_ml", "diameter_mm", "mean_z", "peak_z", "hu_change",
-           "x_mm", "y_mm", "z_mm", "level")
-
-
-def _write_candidates(path: Path, found: Subtraction) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for candidate in found.candidates:
-            point = found.scans.grid.TransformIndexToPhysicalPoint(candidate.index[::-1])
-            values = {key: round(value, 3) if isinstance(value, float) else value
-                      for key, value in asdict(candidate).items() if key in COLUMNS}
-            place = dict(zip(("x_mm", "y_mm", "z_mm"), np.round(point, 2).tolist(), strict=True))
-            writer.writerow(values | place | {"level": ""})
+def _row(candidate: Candidate, grid: sitk.Image) -> CandidateRow:
+    values = asdict(candidate)
+    point = grid.TransformIndexToPhysicalPoint(values.pop("index")[::-1])
+    return CandidateRow(**values, **dict(zip(("x_mm", "y_mm", "z_mm"), point, strict=True)))

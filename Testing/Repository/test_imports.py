@@ -145,7 +145,8 @@ def test_what_a_panel_imports_brings_no_heavy_package():
     code = (
         "import sys\n"
         "import ReadingRoomLib.errors, ReadingRoomLib.progress, ReadingRoomLib.protocol\n"
-        "import ReadingRoomLib.models, MuscleSegLib.structures\n"
+        "import ReadingRoomLib.models, MuscleSegLib.measurement_table\n"
+        "import TemporalSubtractionLib.candidate_table\n"
         "heavy = {'torch', 'monai', 'typer', 'SimpleITK', 'scipy', 'numpy', 'ignite'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )

@@ -393,8 +393,7 @@ def test_views_are_linked_and_show_the_current_ct(quick, result):
 def test_flicker_shows_prior_and_current_in_turn_until_the_module_is_left(quick, result):
     from ReadingRoomSlicerLib import views
 
-    quick.FLICKER_MILLISECONDS = 500
-    quick._flickerTimer.setInterval(20)
+    quick.flicker.timer.setInterval(20)
     result.currentVolume.GetDisplayNode().AutoWindowLevelOff()
     result.currentVolume.GetDisplayNode().SetWindowLevelMinMax(-111, 777)
     quick.ui.flickerButton.click()
@@ -408,7 +407,7 @@ def test_flicker_shows_prior_and_current_in_turn_until_the_module_is_left(quick,
     process_events(lambda: views.isBackground(result.alignedVolume))
     quick.parent.exit()
     assert views.isBackground(result.currentVolume)
-    assert not quick._flickerTimer.active and not quick.ui.flickerButton.checked
+    assert not quick.flicker.timer.active and not quick.ui.flickerButton.checked
     quick.parent.enter()
 
 
@@ -482,8 +481,8 @@ def test_result_comes_back_from_a_scene_file(quick, result, tmp_path):
     quick.ui.volumeRenderingButton.click()
     quick.ui.flickerButton.click()
     slicer.mrmlScene.RemoveNode(restored.alignedVolume)
-    quick.onFlickerTimer()
-    assert not quick.ui.flickerButton.checked and not quick._flickerTimer.active
+    quick.flicker.exchange()
+    assert not quick.ui.flickerButton.checked and not quick.flicker.timer.active
     slicer.mrmlScene.RemoveNode(restored.candidates)
     quick.enter()
     assert quick.ui.resultTable.isHidden()
@@ -654,6 +653,6 @@ def test_real_command_takes_what_the_panel_gives(widget):
     first = candidatesOf(result.candidates)[0]
     assert first.kind == "denser"
     place = (matrix @ (i, j, k, 1))[:3]
-    assert np.linalg.norm(np.array(first.point) - place) < 10
+    assert np.linalg.norm(np.array(first.point_ras) - place) < 10
     change = slicer.util.arrayFromVolume(result.changeVolume)
     assert change.shape == voxels.shape and change[k, j, i] > 3

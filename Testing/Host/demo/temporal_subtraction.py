@@ -47,7 +47,7 @@ def places(table) -> list:
     """Places of the candidates, RAS."""
     from TemporalSubtraction import candidatesOf
 
-    return [candidate.point for candidate in candidatesOf(table)]
+    return [candidate.point_ras for candidate in candidatesOf(table)]
 
 
 def wait_while(condition) -> None:
