@@ -200,7 +200,7 @@ def colorOf(candidate) -> tuple:
 def resultRow(candidate) -> panel.ResultRow:
     """A candidate as a line of the result table; padded, so that sorting by text sorts by size."""
     shownKind = _("denser") if candidate.kind == DENSER else _("thinner")
-    shownStatus = {ACCEPTED: _("accepted"), REJECTED: _("rejected"), UNDECIDED: ""}
+    shownStatus = {ACCEPTED: _("accepted"), REJECTED: _("rejected")}
     values = [
         f"{candidate.number:3d} {shownKind}" + (f", {candidate.level}" if candidate.level else ""),
         f"{candidate.volume_ml:7.2f}",
@@ -208,7 +208,7 @@ def resultRow(candidate) -> panel.ResultRow:
         f"{candidate.mean_z:+6.1f}",
         f"{candidate.peak_z:+6.1f}",
         f"{candidate.hu_change:+5.0f}",
-        shownStatus[candidate.status],
+        shownStatus.get(candidate.status, ""),
     ]
     toolTip = _("Suspicion {score}. Click to see it.").format(score=f"{candidate.score:.1f}")
     return panel.ResultRow(candidate.key, values, color=colorOf(candidate), toolTip=toolTip,
@@ -296,6 +296,7 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
             parameterNode.method.value if parameterNode.method.needsModel else None,
             parameterNode.model)
         self._showOrder()
+        self._showPatients()
         self._drawChange()
 
     def _showMethods(self, chosen) -> None:
@@ -324,6 +325,12 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
         self.ui.orderLabel.text = _(
             "The prior CT ({prior}) is later than the current one ({current}).").format(
                 prior=_dateText(dates[0]), current=_dateText(dates[1]))
+
+    def _showPatients(self) -> None:
+        """Say when the CTs are of different patients, without naming them."""
+        prior, current = self._parameterNode.priorVolume, self._parameterNode.currentVolume
+        self.ui.patientLabel.visible = bool(
+            prior and current and volumes.ofDifferentPatients(prior, current))
 
     def onSwapButton(self, checked=False) -> None:
         """Called when the user wants the CTs in the order of their dates."""

@@ -41,12 +41,9 @@ def readRows(path: str) -> list:
         return list(csv.DictReader(file))
 
 
-def writeRows(rows: list, path: str, header=None) -> None:
-    """Write dictionaries with the same keys as a CSV file with a header.
-
-    :param header: the keys; None to take those of the first row.
-    """
+def writeRows(rows: list, path: str) -> None:
+    """Write dictionaries with the same keys as a CSV file with a header."""
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, header or (list(rows[0]) if rows else []))
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
         writer.writeheader()
         writer.writerows(rows)

@@ -76,6 +76,26 @@ def studyDate(volumeNode) -> str:
         constants.GetDICOMLevelStudy())
 
 
+def ofDifferentPatients(volumeNode, otherNode) -> bool:
+    """Whether the DICOM patient numbers of two volumes are known and differ."""
+    numbers = [_patientNumber(node) for node in (volumeNode, otherNode)]
+    return all(numbers) and numbers[0] != numbers[1]
+
+
+def _patientNumber(volumeNode) -> str:
+    """DICOM patient number (PatientID); empty when unknown."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    constants = slicer.vtkMRMLSubjectHierarchyConstants
+    item = _hierarchyItem(hierarchy, volumeNode)
+    number = hierarchy.GetAttributeFromItemAncestor(
+        item, constants.GetDICOMPatientIDAttributeName(), constants.GetDICOMLevelPatient()).strip()
+    study = hierarchy.GetItemAncestorAtLevel(item, constants.GetDICOMLevelStudy())
+    # Slicer makes one up from the study where the files hold none.
+    if study and number == f"Patient-{hierarchy.GetItemUID(study, constants.GetDICOMUIDName())}":
+        return ""
+    return number
+
+
 def reasonNotCT(volumeNode) -> str:
     """Why a volume cannot be taken for a CT, in a sentence; empty when it can."""
     if not volumeNode.GetImageData():

@@ -175,6 +175,52 @@ def test_wrong_order_is_said_and_can_be_swapped(widget):
     assert widget.ui.orderWidget.isHidden()
 
 
+def of_patient(volume, date, number, made_up=False):
+    """Put a volume where Slicer's DICOM module would, under its patient and study."""
+    import slicer
+
+    hierarchy, study = in_study(volume, date)
+    uid = f"1.2.{date}"
+    hierarchy.SetItemUID(study, "DICOM", uid)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "No name")
+    hierarchy.SetItemAttribute(
+        patient, slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMPatientIDAttributeName(),
+        f"Patient-{uid}" if made_up else number)
+    hierarchy.SetItemParent(study, patient)
+
+
+@pytest.mark.parametrize(("numbers", "differ"), [
+    (("4711", "0815"), True),
+    (("4711", "4711"), False),
+    (("4711", "4711 "), False),  # DICOM fills up with a space
+    (("4711", ""), False),
+    (("4711", None), False),  # this scan did not come as DICOM
+    (("Patient-7", "Patient-8"), True),
+])
+def test_different_patients_are_said_without_naming_them(widget, numbers, differ):
+    pair = add_pair()
+    for volume, number, date in zip(pair, numbers, ("20230105", "20240301"), strict=True):
+        if number is not None:
+            of_patient(volume, date, number)
+    label = widget.ui.patientLabel
+    assert label.isHidden()
+    widget._parameterNode.priorVolume, widget._parameterNode.currentVolume = pair
+    assert label.isHidden() is not differ
+    assert widget.ui.applyButton.enabled  # the physician decides
+    assert "different patient numbers" in label.text
+    assert not any(number and number in label.text for number in numbers)
+    widget._parameterNode.currentVolume = None
+    assert label.isHidden()
+
+
+def test_patient_numbers_that_slicer_made_up_say_nothing(widget):
+    pair = add_pair()
+    for volume, date in zip(pair, ("20230105", "20240301"), strict=True):
+        of_patient(volume, date, "", made_up=True)
+    widget._parameterNode.priorVolume, widget._parameterNode.currentVolume = pair
+    assert widget.ui.patientLabel.isHidden()
+
+
 def offered(widget):
     box = widget.ui.methodComboBox
     return [box.itemText(index) for index in range(box.count)]
