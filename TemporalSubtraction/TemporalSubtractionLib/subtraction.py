@@ -37,7 +37,8 @@ class Subtraction:
     Attributes:
         z: standard normal where nothing changed, above 0 where denser; 0 outside ``compared``.
         expected, error: density to expect and its standard deviation, HU.
-        fit: correlation of current and expected around each voxel of bone, 0 to 1.
+        fit: correlation of current and expected around each voxel of bone, 0.01 to 1, the lowest
+            also where the alignment bends bone; 0 where neither scan shows bone.
         compared: bone of either scan where the two fit.
         scans: what was compared.
         candidates: by falling score.
@@ -73,7 +74,8 @@ def subtract(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform,
     spacing = scans.grid.GetSpacing()[::-1]
     bone = scans.bone & _unbent(quality, scans.grid)
     expected = classical.match(scans.current, scans.prior, bone, spacing)
-    fit = np.where(bone, _fit(scans.current, expected, bone, spacing), 0)
+    fit = np.where(bone, _fit(scans.current, expected, bone, spacing), WORST).clip(WORST, 1)
+    fit = np.where(scans.bone, fit, 0)
     compared = fit >= LEAST_FIT
     error = classical.spread(scans.current - expected, expected, compared, spacing)
     change = np.where(compared, scans.current - expected, 0)

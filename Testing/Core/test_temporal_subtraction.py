@@ -322,6 +322,25 @@ def test_every_file_lies_on_the_current_ct(changed, result):
         assert labels[index] == int(row["number"])
 
 
+def test_where_the_scans_do_not_agree_nothing_is_compared_and_the_quality_map_says_so(
+        patient, tmp_path):
+    prior, labels = patient
+    voxels, bones = arrays(prior, labels)
+    voxels[ndimage.binary_dilation(bones == 3, iterations=2)] = 40  # a bone is gone
+    sitk.WriteTransform(sitk.TranslationTransform(3), str(tmp_path / "none.h5"))
+    made = subtract(tmp_path, prior, like(voxels, prior), "--transform", tmp_path / "none.h5")
+    quality, z = (sitk.ReadImage(str(made.folder / f"{name}.nrrd")) for name in ("quality", "z"))
+    [values], [changes] = arrays(quality), arrays(z)
+    of_bone, good = values[values != 0], made.manifest["good_quality"]
+    assert 0.01 <= of_bone.min() < good < of_bone.max() <= 1
+    assert made.manifest["aligned_share"] == pytest.approx((of_bone >= good).mean(), abs=1e-4)
+    gone = ndimage.binary_erosion(bones == 3, iterations=2)
+    assert gone.any() and not changes[gone].any()
+    there = sitk.Resample(quality, z, sitk.Transform(), sitk.sitkNearestNeighbor)
+    seen = arrays(there)[0][gone]
+    assert (seen > 0).all() and (seen < good).all()
+
+
 def test_the_same_scan_twice_has_not_changed(patient, tmp_path):
     prior, _ = patient
     result = subtract(tmp_path, prior, prior)
