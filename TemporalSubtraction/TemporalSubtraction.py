@@ -481,7 +481,7 @@ class TemporalSubtractionResult:
     currentVolume - the later CT.
     changeVolume - change in standard deviations of stable bone (z), 0 where nothing is compared.
     expectedVolume, errorVolume - what the CT was expected to be, and how far off that may be, HU.
-    qualityVolume - how well the bones are aligned, 0 to 1.
+    qualityVolume - how well the CTs agree around each voxel of bone, 0.01 to 1; 0 elsewhere.
     alignedVolume - the prior CT, aligned.
     transform - moves the prior CT onto the current one.
     candidates - table of what changed, with what the physician decided.
