@@ -33,6 +33,7 @@ EXAMPLE_LABELS = PackagedFile(
     size=112_591,
 )
 METAL_HU = 2500
+SLICE_STEP = 9.0  # mm, for networks that take seconds a slice
 MUSCLE_HU, FAT_HU = (0, 110), -25  # half-way between fat and muscle lies -25
 BODY_HU = -300
 NUMBER = {structure.name: structure.value for structure in STRUCTURES}
@@ -71,9 +72,15 @@ def example_ct(model: str, samples: int) -> dict:
 
     Those labels are a model's output, not truth: agreement is measured, not accuracy.
     """
+    bundle = load_model(model, None)
     ct, spacing = read_lps(fetch_packaged_file(EXAMPLE_CT))
     theirs, _ = read_lps(fetch_packaged_file(EXAMPLE_LABELS))
-    result = _predict(load_model(model, None), ct, spacing, samples)
+    note = ""
+    if "pixel_mm" in bundle.metadata:  # a network that works on the CT's own pixels
+        ct, theirs, spacing = _with_pixels(ct, theirs, spacing,
+                                           float(np.mean(bundle.metadata["pixel_mm"])))
+        note = f", a slice every {SLICE_STEP:g} mm interpolated to pixels of {spacing[1]:.2f} mm"
+    result = _predict(bundle, ct, spacing, samples)
     rows = {}
     for name, (ours, values, asked) in COMMON.items():
         mask = np.isin(result.labels, [NUMBER[n] for n in ours])
@@ -89,12 +96,21 @@ def example_ct(model: str, samples: int) -> dict:
             rows[name] |= _whose_border(ct, mask, result.labels, np.isin(theirs, values), theirs,
                                         spacing)
     return {
-        "dataset": "real example CT of totalsegmentator 2.18.0 (one metal hip), n = 1 "
+        "dataset": f"real example CT of totalsegmentator 2.18.0 (one metal hip){note}, n = 1 "
                    "patient; the reference is TotalSegmentator's own output, not truth",
         "samples": samples,
         "structures": rows,
         "uncertainty": _near_metal(ct, result, spacing),
     }
+
+
+def _with_pixels(ct: np.ndarray, labels: np.ndarray, spacing, pixel_mm: float):
+    """Some slices of a CT and its labels with pixels of another size; and the new spacing."""
+    step = max(1, round(SLICE_STEP / spacing[0]))
+    factors = (1, spacing[1] / pixel_mm, spacing[2] / pixel_mm)
+    fine = ndimage.zoom(ct[::step], factors, order=1)
+    return (fine, ndimage.zoom(labels[::step], factors, order=0),
+            (spacing[0] * step, pixel_mm, pixel_mm))
 
 
 def _whose_border(ct: np.ndarray, mask: np.ndarray, labels: np.ndarray, reference: np.ndarray,

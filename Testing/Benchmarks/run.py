@@ -22,20 +22,18 @@ from ReadingRoomLib.devices import import_torch
 from ReadingRoomLib.errors import ModelMissing
 
 OUTPUT = Path("build/bench")
-SEED_MODEL = Path(__file__).parent / "Seed"
 
 
 def main(
     model: Annotated[str, typer.Option(help="Name or folder of the model.")] = "starter",
     samples: Annotated[int, typer.Option(help="Monte Carlo samples.")] = 10,
     only: Annotated[str, typer.Option(
-        help="example, held-out, seed-labels, speed, memory, registration or detection; by "
-             "default all that can be run.")] = "",
+        help="example, example-seed, held-out, seed-labels, speed, memory, registration or "
+             "detection; by default all that can be run.")] = "",
     data: Annotated[Path | None, typer.Option(
         help="Folder of the label maps and CTs, for held-out, registration and detection.")] = None,
     seed_model: Annotated[str, typer.Option(
-        help="Folder of a model of the published network, for seed-labels; the one beside this "
-             "file is trained too little for anything else.")] = str(SEED_MODEL),
+        help="Name or folder of a model of the published network.")] = "starter-seed",
     folds: Annotated[Path | None, typer.Option(
         help="Folder with the bundles trained without one subject: 001, 002, 005.")] = None,
 ) -> None:
@@ -44,6 +42,7 @@ def main(
     OUTPUT.mkdir(parents=True, exist_ok=True)
     measurements = {
         "example": lambda: accuracy.example_ct(model, samples),
+        "example-seed": lambda: accuracy.example_ct(seed_model, samples),
         "seed-labels": lambda: same_masks.against_published(seed_model, samples),
         "speed": lambda: speed.against_published(samples),
         "memory": lambda: [speed.whole_scan(slices, samples) for slices in (125, 250, 500)],
