@@ -163,7 +163,7 @@ class MuscleSegWidget(ReadingRoomWidget):
         volumeNode = self._parameterNode.inputVolume if self._parameterNode else None
         if not volumeNode:
             return _("Choose a CT first.")
-        if reason := volumes.reasonNotCT(volumeNode):
+        if reason := panel.reasonNotCT(volumeNode):
             return reason
         if not self.panel.modelName:
             return _("There is no model of the chosen recipe.")

@@ -349,7 +349,7 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
             return _("Choose the current CT first.")
         if prior == current:
             return _("Prior and current CT are the same: choose two different ones.")
-        if reason := volumes.reasonNotCT(prior) or volumes.reasonNotCT(current):
+        if reason := panel.reasonNotCT(prior) or panel.reasonNotCT(current):
             return reason
         if parameterNode.method.needsModel and not self.panel.modelName:
             return _("There is no model of the chosen method.")

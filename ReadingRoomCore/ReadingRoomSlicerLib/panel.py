@@ -17,6 +17,7 @@ from ReadingRoomLib import models
 from ReadingRoomLib.errors import ReadingRoomError
 from ReadingRoomLib.progress import RemainingTime, format_duration
 
+from . import volumes
 from .resources import resourcePath
 
 CHECK_BACKGROUND = (255, 214, 150)
@@ -310,6 +311,16 @@ class ReadingRoomPanel:
         """The key of the `ResultRow` that is shown in a row of the table, however it is sorted."""
         item = self.ui.resultTable.item(index, 0)
         return item.data(qt.Qt.UserRole) if item else ""
+
+
+def reasonNotCT(volumeNode) -> str:
+    """Why a volume cannot be taken for a CT, in a sentence; empty when it can."""
+    if not volumeNode.GetImageData():
+        return _("The chosen volume holds no image.")
+    kind = volumes.modality(volumeNode)
+    if kind and kind != "CT":
+        return _("The chosen volume is {modality}, but a CT is needed.").format(modality=kind)
+    return ""
 
 
 class ResultRow:

@@ -9,7 +9,6 @@ the image lies, whatever kind of transform it is.
 import os
 
 import slicer
-from slicer.i18n import tr as _
 
 from . import colors
 
@@ -94,16 +93,6 @@ def _patientNumber(volumeNode) -> str:
     if study and number == f"Patient-{hierarchy.GetItemUID(study, constants.GetDICOMUIDName())}":
         return ""
     return number
-
-
-def reasonNotCT(volumeNode) -> str:
-    """Why a volume cannot be taken for a CT, in a sentence; empty when it can."""
-    if not volumeNode.GetImageData():
-        return _("The chosen volume holds no image.")
-    kind = modality(volumeNode)
-    if kind and kind != "CT":
-        return _("The chosen volume is {modality}, but a CT is needed.").format(modality=kind)
-    return ""
 
 
 def showAsUncertainty(volumeNode, threshold: float, maximum: float) -> None:

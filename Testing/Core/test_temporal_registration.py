@@ -58,7 +58,8 @@ def errors_mm(motion, follow_up) -> np.ndarray:
 
 # --- motions -------------------------------------------------------------------------------------
 
-angles = st.tuples(*[st.floats(-0.5, 0.5)] * 3)
+# no header writes cosines of 1e-160, and no inverse can be had of such a matrix
+angles = st.tuples(*[st.integers(-500, 500).map(lambda part: part / 1000)] * 3)
 vectors = st.tuples(*[st.floats(-100, 100)] * 3)
 
 

@@ -34,7 +34,8 @@ def main(folder: Path) -> None:
     if result is None:
         raise RuntimeError(widget.ui.messageLabel.text)
     table = widget.ui.resultTable
-    for row, button in ((0, "acceptButton"), (7, "rejectButton"), (1, "acceptButton")):
+    last = len(places(result.candidates)) - 1
+    for row, button in ((0, "acceptButton"), (last, "rejectButton"), (1, "acceptButton")):
         table.selectRow(row)
         getattr(widget.ui, button).click()
     print(photograph("TemporalSubtraction", folder / "TemporalSubtraction-panel.png"))
