@@ -88,6 +88,21 @@ class AxisOrder:
         return image
 
 
+def image_like(array: np.ndarray, image: sitk.Image) -> sitk.Image:
+    """Return an array as an image on the grid of another one.
+
+    Parameters
+    ----------
+    array
+        (z, y, x), or (z, y, x, c) for an image of vectors; its number type is kept.
+    image
+        Has the same size.
+    """
+    result = sitk.GetImageFromArray(array, isVector=array.ndim == 4)
+    result.CopyInformation(image)
+    return result
+
+
 def to_lps_axes(image: sitk.Image) -> tuple[sitk.Image, AxisOrder]:
     """Return the volume with its axes nearest to L, P and S, and the way back.
 

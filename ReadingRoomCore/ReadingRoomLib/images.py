@@ -21,7 +21,7 @@ import SimpleITK as sitk
 
 from .dicom_series import read_dicom
 from .errors import BadInput
-from .geometry import AIR_HU, shear_degrees, unshear
+from .geometry import AIR_HU, image_like, shear_degrees, unshear
 from .volume_files import RawVolume, file_format, read_volume_file
 
 CT_OFFSET = -1024
@@ -258,6 +258,5 @@ def _lean_float(
             f"{name} has no value (NaN or infinite) in {unknown} voxels: "
             f"{'air' if is_ct else 'zero'} was put there."
         )
-    result = sitk.GetImageFromArray(lean)
-    result.CopyInformation(image)
+    result = image_like(lean, image)
     return result

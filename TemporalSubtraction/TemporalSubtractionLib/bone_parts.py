@@ -7,6 +7,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ReadingRoomLib.geometry import image_like
+
 from .bones import bone_mask
 
 SMALLEST_ML = 1.0
@@ -36,6 +38,4 @@ def bone_parts(ct: sitk.Image) -> sitk.Image:
         nearest = ndimage.distance_transform_edt(cores == 0, return_distances=False,
                                                  return_indices=True)
         parts[bone] = cores[tuple(nearest)][bone]
-    image = sitk.GetImageFromArray(parts)
-    image.CopyInformation(ct)
-    return image
+    return image_like(parts, ct)

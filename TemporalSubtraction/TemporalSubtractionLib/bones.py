@@ -7,6 +7,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ReadingRoomLib.geometry import image_like
+
 from .contrast import contrast_filled
 
 BONE_HU, BESIDE_BONE_HU = 250.0, 130.0  # certainly bone; bone when it touches what certainly is
@@ -40,6 +42,4 @@ def bone_mask(ct: sitk.Image, contrast: sitk.Image | None = None) -> sitk.Image:
     parts, _ = ndimage.label(array)
     large = np.bincount(parts.ravel()) * np.prod(ct.GetSpacing()) / 1000 >= SMALLEST_ML
     large[0] = False
-    mask = sitk.GetImageFromArray(large[parts].astype(np.uint8))
-    mask.CopyInformation(ct)
-    return mask
+    return image_like(large[parts].astype(np.uint8), ct)

@@ -7,6 +7,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ReadingRoomLib.geometry import image_like
+
 from .cubes import on_cubes
 
 VOXEL_MM = 2.0
@@ -44,9 +46,7 @@ def contrast_filled(ct: sitk.Image) -> sitk.Image:
         for number, box in enumerate(ndimage.find_objects(cores), 1):
             box = _wider(box, round((EVEN_REACH_MM + REACH_MM) / VOXEL_MM))
             found[box] |= _around(cores[box] == number, inside[box], array[box])
-    image = sitk.GetImageFromArray(found.astype(np.uint8))
-    image.CopyInformation(fine)
-    return image
+    return image_like(found.astype(np.uint8), fine)
 
 
 def _spread(array: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from ReadingRoomLib.geometry import AIR_HU
+from ReadingRoomLib.geometry import AIR_HU, image_like
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,14 @@ def simulate_follow_up(
     centre = points.reshape(-1, 3).mean(0)
     turn = _turn(random.uniform(-1, 1, 3) * turn_degrees)
     moved = (moved - centre) @ turn.T + centre + random.uniform(-1, 1, 3) * shift_mm
-    field = sitk.GetImageFromArray(moved - points, isVector=True)
-    field.CopyInformation(prior)
+    field = image_like(moved - points, prior)
     transform = sitk.DisplacementFieldTransform(field)
     scanned = sitk.Resample(prior, prior, transform, sitk.sitkBSpline, AIR_HU, sitk.sitkFloat32)
     array = sitk.GetArrayFromImage(scanned)
     array = ndimage.gaussian_filter(array, random.uniform(0, 0.5))
     grain = ndimage.gaussian_filter(random.normal(size=array.shape), random.uniform(0.3, 0.8))
     array += grain / grain.std() * random.uniform(*noise)
-    current = sitk.GetImageFromArray(array.clip(-1024, 3071).astype(np.float32))
-    current.CopyInformation(prior)
+    current = image_like(array.clip(-1024, 3071).astype(np.float32), prior)
     there = sitk.Resample(bones, prior, transform, sitk.sitkNearestNeighbor, 0)
     return FollowUp(current, sitk.GetArrayFromImage(there), moved - points)
 

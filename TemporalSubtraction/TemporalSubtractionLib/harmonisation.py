@@ -12,6 +12,7 @@ from scipy import ndimage
 from ReadingRoomLib.errors import BadInput
 
 from .bones import bone_mask
+from .pair_checks import turn_of
 
 FINEST_MM = 1.3  # finer voxels are averaged: lesions are larger, and noise and time fall
 THICKEST_MM = 6.0  # thicker slices hide lesions that are to be found
@@ -69,12 +70,12 @@ def harmonise(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform)
     now, before = _same_thickness(_averaged(current), _averaged(prior), transform)
     aligned = sitk.Resample(before, now, transform, sitk.sitkBSpline, BEYOND, sitk.sitkFloat32)
     a, b = sitk.GetArrayFromImage(now), sitk.GetArrayFromImage(aligned)
+    spacing = now.GetSpacing()[::-1]
     seen = ndimage.binary_erosion(b > BEYOND / 30)
     b[~seen] = a[~seen]
-    mask = (_bone(now) | _bone(aligned)) & seen & _body(a, now.GetSpacing()[::-1])
+    mask = (_bone(now) | _bone(aligned)) & seen & _body(a, spacing)
     if not mask.any():
         raise BadInput("The two scans share no bone: choose two CTs of the same part of the body.")
-    spacing = now.GetSpacing()[::-1]
     gain, offset = _density_fit(a, b, mask, spacing)
     # densities that are stretched look sharper, so they are fitted first
     blur = _difference_of_sharpness(a, gain * b, mask, spacing)
@@ -91,21 +92,12 @@ def harmonise(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform)
 def _same_thickness(now: sitk.Image, before: sitk.Image, transform: sitk.Transform):
     """Smooth each scan along its axes where its voxels are thinner than those of the other."""
     current, prior = np.array(now.GetSpacing()), np.array(before.GetSpacing())
-    turn = _turn_of(transform, now)
+    turn = turn_of(transform, now).as_matrix()
     there = turn @ np.reshape(now.GetDirection(), (3, 3))  # axes of the current scan in the prior
     overlap = np.abs(np.reshape(before.GetDirection(), (3, 3)).T @ there)
     mine_for_theirs, theirs_for_mine = overlap.argmax(1), overlap.argmax(0)
     return (_smoothed(now, prior[theirs_for_mine] - 0.25),
             _smoothed(before, current[mine_for_theirs]))
-
-
-def _turn_of(transform: sitk.Transform, image: sitk.Image) -> np.ndarray:
-    """How the transform turns the middle of an image, 3x3."""
-    middle = np.array(image.TransformContinuousIndexToPhysicalPoint(
-        [size / 2 for size in image.GetSize()]))
-    at = np.array(transform.TransformPoint(middle.tolist()))
-    return np.stack([np.array(transform.TransformPoint((middle + step).tolist())) - at
-                     for step in np.eye(3) * 10], 1) / 10
 
 
 def _smoothed(image: sitk.Image, widths) -> sitk.Image:

@@ -10,6 +10,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ReadingRoomLib.geometry import image_like
+
 from .follow_up import FollowUp
 
 SOFT_TISSUE_HU = 45.0  # what replaces bone that is lost
@@ -97,13 +99,12 @@ def insert_lesions(
                 made.append(Lesion(len(made) + 1, kind, float(diameter), float(differs)))
                 free &= ~_around(centre, diameter / 2 + apart_mm, spacing, image.shape)
                 break
-    return Lesions(_like(image, ct), _like(truth, ct), tuple(made))
+    return Lesions(image_like(image, ct), image_like(truth, ct), tuple(made))
 
 
 def in_follow_up(lesions: Lesions, follow_up: FollowUp) -> sitk.Image:
     """The truth where a follow-up, simulated from ``lesions.image``, shows the lesions."""
-    field = sitk.GetImageFromArray(follow_up.displacement, isVector=True)
-    field.CopyInformation(follow_up.current)
+    field = image_like(follow_up.displacement, follow_up.current)
     return sitk.Resample(lesions.truth, follow_up.current, sitk.DisplacementFieldTransform(field),
                          sitk.sitkNearestNeighbor, 0)
 
@@ -153,9 +154,3 @@ def _around(centre, radius, spacing, shape) -> np.ndarray:
     axes = [((np.arange(n) - c) * s) ** 2
             for n, c, s in zip(shape, centre, spacing, strict=True)]
     return axes[0][:, None, None] + axes[1][:, None] + axes[2] < radius**2
-
-
-def _like(array: np.ndarray, image: sitk.Image) -> sitk.Image:
-    result = sitk.GetImageFromArray(array)
-    result.CopyInformation(image)
-    return result

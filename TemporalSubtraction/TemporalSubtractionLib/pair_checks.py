@@ -41,7 +41,7 @@ def doubts_once_aligned(prior: ImageInput, current: ImageInput, transform: sitk.
         contrasts: of the prior and the current CT, from :func:`.contrast.contrast_filled`.
     """
     scans = (prior.image, current.image)
-    if _turn_degrees(transform, current.image) > LARGE_TURN_DEGREES:
+    if np.degrees(turn_of(transform, current.image).magnitude()) > LARGE_TURN_DEGREES:
         yield ("The two CTs lie turned by about half a turn against each other, so the patient's "
                "position may be wrong in one: check left and right.")
     where = _only_in_one(_shared_ml([scan > METAL_HU for scan in scans], transform, contrasts[1]),
@@ -77,14 +77,14 @@ def _different_phases(scans: Sequence[sitk.Image], contrasts: Sequence[sitk.Imag
     return max(densities) > PHASE_RATIO * min(densities)
 
 
-def _turn_degrees(transform: sitk.Transform, image: sitk.Image) -> float:
-    """By how much a transform turns the middle of an image, apart from how it deforms it."""
+def turn_of(transform: sitk.Transform, image: sitk.Image) -> Rotation:
+    """How a transform turns the middle of an image, apart from how it deforms it."""
     low, high = physical_bounds(image).T
     points = np.array([low + np.array(share) * (high - low)
                        for share in itertools.product((0.3, 0.7), repeat=3)])
     moved = np.array([transform.TransformPoint(point) for point in points.tolist()])
     turn, _ = Rotation.align_vectors(moved - moved.mean(0), points - points.mean(0))
-    return float(np.degrees(turn.magnitude()))
+    return turn
 
 
 def _shared_ml(masks: Sequence[sitk.Image], transform: sitk.Transform,

@@ -7,6 +7,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ReadingRoomLib.geometry import image_like
+
 from .bones import bone_mask
 from .registration import PATCH_MM, WINDOW_HU, on_cubes
 from .rigid_patches import BoneMotion
@@ -48,7 +50,7 @@ def alignment_quality(current: sitk.Image, prior: sitk.Image,
     a, b = (image.clip(*WINDOW_HU) for image in (sitk.GetArrayFromImage(fine), moved))
     size = int(round(NEIGHBOURHOOD_MM / PATCH_MM)) | 1
     correlation = local_correlation(a, b, seen.astype(np.float32), size).clip(WORST, 1)
-    return _like(fine, np.where(bone & seen, correlation, 0.0))
+    return image_like(np.where(bone & seen, correlation, 0.0).astype(np.float32), fine)
 
 
 def without_bent_bone(quality: sitk.Image, transform: sitk.Transform) -> tuple[sitk.Image, float]:
@@ -74,13 +76,7 @@ def without_bent_bone(quality: sitk.Image, transform: sitk.Transform) -> tuple[s
     bent = np.zeros_like(bone)
     bent[bone] = np.abs(stretches - 1).max(-1) > MOST_STRAIN
     values[bent] = WORST
-    return _like(quality, values), float(bent.sum() / max(bone.sum(), 1))
-
-
-def _like(image: sitk.Image, values: np.ndarray) -> sitk.Image:
-    result = sitk.GetImageFromArray(values.astype(np.float32))
-    result.CopyInformation(image)
-    return result
+    return image_like(values, quality), float(bent.sum() / max(bone.sum(), 1))
 
 
 def local_correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray, size) -> np.ndarray:

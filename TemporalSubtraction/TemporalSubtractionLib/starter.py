@@ -63,9 +63,9 @@ def compared(pair: SimulatedPair, calibration: Calibration | None = None) -> Sub
                     calibration or Calibration())
 
 
-def stable_z(found: Subtraction) -> np.ndarray:
-    """z of a random part of the bone that was compared."""
-    values = found.z[found.compared]
+def stable_z(found: Subtraction, changed: np.ndarray | None = None) -> np.ndarray:
+    """z of a random part of the bone that was compared, without what is known to have changed."""
+    values = found.z[found.compared if changed is None else found.compared & ~changed]
     random = np.random.default_rng(0)
     return random.choice(values, min(len(values), MOST_VOXELS), replace=False)
 

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ReadingRoomLib.commands import Job
-from ReadingRoomLib.geometry import AIR_HU
+from ReadingRoomLib.geometry import AIR_HU, image_like
 from ReadingRoomLib.volume_files import quiet
 
 from . import classical
@@ -169,9 +169,7 @@ def _write(job: Job, alignment: Alignment, found: Subtraction) -> None:
 
 
 def _image(array: np.ndarray, found: Subtraction) -> sitk.Image:
-    image = sitk.GetImageFromArray(array)
-    image.CopyInformation(found.scans.grid)
-    return image
+    return image_like(array, found.scans.grid)
 
 
 def _row(candidate: Candidate, grid: sitk.Image) -> CandidateRow:

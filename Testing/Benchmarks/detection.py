@@ -97,7 +97,8 @@ def against_plain_subtraction(data: Path) -> dict:
             for name, method in METHODS.items():
                 readings[name].add(pair, truth, *method(found))
             print(f"{patient}, {seed}: read", file=sys.stderr)
-            stable.setdefault(patient, _without_lesions(found, truth))
+            near_lesions = ndimage.binary_dilation(truth > 0, iterations=2)
+            stable.setdefault(patient, stable_z(found, near_lesions))
     return {
         "dataset": f"simulated follow-ups of real CTs, {LESIONS} simulated lesions wanted in each; "
                    f"asked for are those of at least {LEAST_MM:g} mm",
@@ -107,12 +108,6 @@ def against_plain_subtraction(data: Path) -> dict:
                 [z for other, z in stable.items() if other != patient])(values))
             for patient, values in stable.items()} if len(stable) > 1 else {},
     }
-
-
-def _without_lesions(found: Subtraction, truth: np.ndarray) -> np.ndarray:
-    """z as computed, where no lesion is near."""
-    found.compared[ndimage.binary_dilation(truth > 0, iterations=2)] = False
-    return stable_z(found)
 
 
 def _classical(found: Subtraction) -> tuple[list, np.ndarray]:
