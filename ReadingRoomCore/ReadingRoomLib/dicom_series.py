@@ -55,7 +55,7 @@ _SALT = secrets.token_bytes(16)  # of this process, so that no list of numbers c
 
 
 @dataclass(frozen=True, eq=False)
-class _Slice:
+class Slice:
     """One image of a series; of a multi-frame file, one frame.
 
     Attributes
@@ -92,7 +92,7 @@ class _Series:
     """The usable slices of one series, and what else it holds, counted by kind."""
 
     number: str = ""
-    slices: list[_Slice] = field(default_factory=list)
+    slices: list[Slice] = field(default_factory=list)
     others: Counter = field(default_factory=Counter)
     acquired: datetime.date | None = field(default=None, repr=False)
     patient: str | None = field(default=None, repr=False)
@@ -125,6 +125,30 @@ def read_dicom(path: Path, modality: str) -> RawVolume:
         When there is not exactly one volume, or when it is not complete.
     """
     warnings: list[str] = []
+    name, series = _find_series(path, modality, warnings)
+    volume = _volume(name, series.slices, modality, warnings)
+    volume.acquired, volume.patient = series.acquired, series.patient
+    return volume
+
+
+def find_slices(path: Path, modality: str) -> tuple[str, list[Slice]]:
+    """Return what :func:`read_dicom` would stack: the name of the series, and its slices in order.
+
+    Raises
+    ------
+    BadInput
+        When there is not exactly one volume.
+    """
+    name, series = _find_series(path, modality, [])
+    slices = sorted(series.slices, key=lambda s: s.place)
+    return name, _without_duplicates(name, slices, [])
+
+
+# Which files belong together
+
+
+def _find_series(path: Path, modality: str, warnings: list[str]) -> tuple[str, _Series]:
+    """Return the series that a path means, with slices, and its name for messages."""
     with quiet():
         if path.is_file() and not _is_directory_file(path):
             series = _series_of_file(path, modality)
@@ -133,12 +157,7 @@ def read_dicom(path: Path, modality: str) -> RawVolume:
     name = f"{path.name} ({series.label})"
     if not series.slices:
         raise BadInput(f"{name} {_nothing_usable(series.others, modality)}")
-    volume = _volume(name, series.slices, modality, warnings)
-    volume.acquired, volume.patient = series.acquired, series.patient
-    return volume
-
-
-# Which files belong together
+    return name, series
 
 
 def _series_of_file(path: Path, modality: str) -> _Series:
@@ -300,7 +319,7 @@ def _other_kind(header: pydicom.Dataset, modality: str) -> str | None:
     return None
 
 
-def _slices(path: Path, header: pydicom.Dataset) -> list[_Slice]:
+def _slices(path: Path, header: pydicom.Dataset) -> list[Slice]:
     if "PerFrameFunctionalGroupsSequence" not in header:
         if int(header.get("NumberOfFrames") or 1) > 1:
             raise ValueError("frames without a position")
@@ -329,7 +348,7 @@ def _slice(
     values: pydicom.Dataset,
     orientation: pydicom.Dataset | None = None,
     position: pydicom.Dataset | None = None,
-) -> _Slice:
+) -> Slice:
     slope, intercept = values.get("RescaleSlope"), values.get("RescaleIntercept")
     directions = np.array((orientation or header).ImageOrientationPatient, float).reshape(2, 3)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -343,7 +362,7 @@ def _slice(
         or min(size) < 2
     ):
         raise ValueError("not a picture with a place")
-    return _Slice(
+    return Slice(
         path=path,
         frame=frame,
         position=place,
@@ -359,7 +378,7 @@ def _slice(
 
 
 def _volume(
-    name: str, slices: list[_Slice], modality: str, warnings: list[str]
+    name: str, slices: list[Slice], modality: str, warnings: list[str]
 ) -> RawVolume:
     _check_alike(name, slices)
     rows, columns = slices[0].size
@@ -396,7 +415,7 @@ def _volume(
     return RawVolume(image, warnings, calibrated, modality)
 
 
-def _check_alike(name: str, slices: Sequence[_Slice]) -> None:
+def _check_alike(name: str, slices: Sequence[Slice]) -> None:
     first = slices[0]
     if any(s.size != first.size or s.pixel_spacing != first.pixel_spacing for s in slices):
         raise BadInput(
@@ -410,7 +429,7 @@ def _check_alike(name: str, slices: Sequence[_Slice]) -> None:
         )
 
 
-def _without_duplicates(name: str, slices: list[_Slice], warnings: list[str]) -> list[_Slice]:
+def _without_duplicates(name: str, slices: list[Slice], warnings: list[str]) -> list[Slice]:
     """Drop copies of slices; refuse different slices in one place.
 
     Nobody but the user can tell which of two phases or reconstructions is meant.
@@ -431,7 +450,7 @@ def _without_duplicates(name: str, slices: list[_Slice], warnings: list[str]) ->
     return kept
 
 
-def _check_in_line(name: str, slices: Sequence[_Slice], places: np.ndarray) -> None:
+def _check_in_line(name: str, slices: Sequence[Slice], places: np.ndarray) -> None:
     first, last = slices[0].position, slices[-1].position
     along = (places - places[0]) / (places[-1] - places[0])
     expected = first + along[:, None] * (last - first)
@@ -444,7 +463,7 @@ def _check_in_line(name: str, slices: Sequence[_Slice], places: np.ndarray) -> N
         )
 
 
-def _check_complete(name: str, slices: Sequence[_Slice], places: np.ndarray) -> None:
+def _check_complete(name: str, slices: Sequence[Slice], places: np.ndarray) -> None:
     """Refuse a series where slices are missing.
 
     A wide gap alone does not tell: heads are scanned with thin slices below and thick ones
@@ -474,7 +493,7 @@ def _run_length(flags: np.ndarray, index: int) -> int:
     return int(end - begin)
 
 
-def _stacked(slices: Sequence[_Slice], image: sitk.Image) -> sitk.Image:
+def _stacked(slices: Sequence[Slice], image: sitk.Image) -> sitk.Image:
     """Give the pixels their place; with a tilted gantry the axes come out sheared."""
     row, column = slices[0].orientation
     normal = np.cross(row, column)
@@ -525,7 +544,7 @@ def _even(image: sitk.Image, places: np.ndarray, spacing: float) -> sitk.Image:
 # Pixels
 
 
-def _pixels(name: str, slices: Sequence[_Slice]) -> sitk.Image:
+def _pixels(name: str, slices: Sequence[Slice]) -> sitk.Image:
     """Return the rescaled pixels of the slices, in their order."""
     if any(s.frame is not None for s in slices):
         return _frames(name, slices)
@@ -539,7 +558,7 @@ def _pixels(name: str, slices: Sequence[_Slice]) -> sitk.Image:
             raise _unreadable(name, slices) from error
 
 
-def _frames(name: str, slices: Sequence[_Slice]) -> sitk.Image:
+def _frames(name: str, slices: Sequence[Slice]) -> sitk.Image:
     """Return the frames of multi-frame files in the order of their positions."""
     if len({s.rescale for s in slices}) > 1:
         raise BadInput(
@@ -558,7 +577,7 @@ def _frames(name: str, slices: Sequence[_Slice]) -> sitk.Image:
     return sitk.GetImageFromArray(np.stack([planes[s.path][s.frame or 0] for s in slices]))
 
 
-def _same_pixels(name: str, first: _Slice, second: _Slice) -> bool:
+def _same_pixels(name: str, first: Slice, second: Slice) -> bool:
     images = [_read_file(name, one) for one in (first, second)]
     frames = [one.frame or 0 for one in (first, second)]
     return np.array_equal(
@@ -566,7 +585,7 @@ def _same_pixels(name: str, first: _Slice, second: _Slice) -> bool:
     )
 
 
-def _read_file(name: str, one: _Slice) -> sitk.Image:
+def _read_file(name: str, one: Slice) -> sitk.Image:
     with plain_paths([one.path]) as [path], quiet():
         try:
             return sitk.ReadImage(path, imageIO="GDCMImageIO")
@@ -574,7 +593,7 @@ def _read_file(name: str, one: _Slice) -> sitk.Image:
             raise _unreadable(name, [one]) from error
 
 
-def _unreadable(name: str, slices: Sequence[_Slice]) -> BadInput:
+def _unreadable(name: str, slices: Sequence[Slice]) -> BadInput:
     """Find the file that cannot be read, to say which it is and how it is compressed."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")

@@ -75,11 +75,12 @@ def write_series(
     places = spacing * np.arange(len(slices)) if places is None else places
     step = np.cross(*orientation) if along is None else np.asarray(along)
     uid = uid or generate_uid()
-    frame_of_reference = generate_uid()
+    study, frame_of_reference = generate_uid(), generate_uid()
     paths = []
     for index, (pixels, place) in enumerate(zip(slices, places, strict=True)):
         storage = MRImageStorage if modality == "MR" else CTImageStorage
         dataset = _dataset(storage, modality, number, uid, frame_of_reference)
+        dataset.StudyInstanceUID = study
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         dataset.InstanceNumber = index + 1
         dataset.ImagePositionPatient = [round(v, 6) for v in np.asarray(origin) + place * step]
