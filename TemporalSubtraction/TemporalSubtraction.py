@@ -202,7 +202,7 @@ def resultRow(candidate) -> panel.ResultRow:
     shownKind = _("denser") if candidate.kind == DENSER else _("thinner")
     shownStatus = {ACCEPTED: _("accepted"), REJECTED: _("rejected")}
     values = [
-        f"{candidate.number:3d} {shownKind}" + (f", {candidate.level}" if candidate.level else ""),
+        f"{candidate.number:3d} {shownKind}" + (f", {candidate.bone}" if candidate.bone else ""),
         f"{candidate.volume_ml:7.2f}",
         f"{candidate.diameter_mm:5.1f}",
         f"{candidate.mean_z:+6.1f}",
@@ -720,8 +720,8 @@ class TemporalSubtractionLogic(ReadingRoomLogic):
             _("{name}: bone compared with the prior CT").format(name=name), sentences, findings)
 
     def _measures(self, candidate) -> str:
-        level = f"{candidate.level}. " if candidate.level else ""
-        return level + _(
+        bone = f"{candidate.bone}. " if candidate.bone else ""
+        return bone + _(
             "{volume} mL, diameter {diameter} mm, mean z {mean}, peak z {peak}, change"
             " {change} HU.").format(
                 volume=f"{candidate.volume_ml:.2f}", diameter=f"{candidate.diameter_mm:.1f}",

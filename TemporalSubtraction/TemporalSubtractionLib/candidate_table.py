@@ -28,7 +28,7 @@ TITLES = {
     "x_mm": "Left (mm)",
     "y_mm": "Posterior (mm)",
     "z_mm": "Superior (mm)",
-    "level": "Level",
+    "bone": "Bone",
     "status": "Status",
 }
 DECIMALS = 3  # in the file
@@ -46,7 +46,7 @@ class CandidateRow:
         mean_z, peak_z: change in standard deviations of what stable bone shows.
         hu_change: mean change.
         x_mm, y_mm, z_mm: a point inside, LPS, in the current CT's own coordinates.
-        level: the bone, empty where it is not known.
+        bone: its name, empty where it is not known.
         status: ACCEPTED, REJECTED or UNDECIDED.
     """
 
@@ -61,7 +61,7 @@ class CandidateRow:
     x_mm: float
     y_mm: float
     z_mm: float
-    level: str = ""
+    bone: str = ""
     status: str = UNDECIDED
 
     @property

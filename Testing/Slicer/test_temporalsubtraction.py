@@ -481,7 +481,7 @@ def test_export_writes_everything_and_the_accepted_findings(quick, result, tmp_p
         "segmentation.seg.nrrd", "transform.h5", "z.nrrd"]
     rows = tables.readRows(folder / "candidates.csv")
     assert [row["status"] for row in rows] == ["", "accepted"]
-    assert [row["level"] for row in rows] == ["L3", ""] and rows[0]["number"] == "1"
+    assert [row["bone"] for row in rows] == ["L3", ""] and rows[0]["number"] == "1"
     labels = sitk.ReadImage(str(folder / "candidates.nrrd"))
     assert labels[DENSE] == 1 and labels[THIN] == 2
     accepted, segments = read_seg_nrrd(folder / "segmentation.seg.nrrd")

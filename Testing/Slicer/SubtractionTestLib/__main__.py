@@ -99,7 +99,7 @@ def candidates(z, change):
             "diameter_mm": round(2 * (volume * 1000 * 3 / 4 / np.pi) ** (1 / 3), 3),
             "mean_z": float(values.mean()), "peak_z": float(values[abs(values).argmax()]),
             "hu_change": float(changes[inside].mean()),
-            "x_mm": place[0], "y_mm": place[1], "z_mm": place[2], "level": "L3" * (number == 1),
+            "x_mm": place[0], "y_mm": place[1], "z_mm": place[2], "bone": "L3" * (number == 1),
             "status": ""})
     image = sitk.GetImageFromArray(labels)
     image.CopyInformation(z)
