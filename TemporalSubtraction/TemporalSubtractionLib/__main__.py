@@ -72,5 +72,27 @@ def subtract(
         run(job, prior, current, transform, method)
 
 
+@app.command()
+def findings(
+    result: Annotated[Path, typer.Argument(help="Folder that subtract wrote.")],
+    current: Annotated[Path, typer.Argument(
+        help="The current CT: folder of its DICOM series, or one file of it.")],
+    output: OutputOption,
+    accepted: Annotated[str, typer.Option(
+        help="Numbers of candidates, such as 1,3,5, instead of those that candidates.csv says "
+             "are accepted.")] = "",
+    progress: ProgressOption = "bar",
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Write accepted candidates as DICOM: a segmentation, and a report that refers to it."""
+    with run_job(
+        module="TemporalSubtraction", command="findings", output=output, progress=progress,
+        overwrite=overwrite,
+    ) as job:
+        from .findings import parse_numbers, run
+
+        run(job, result, current, parse_numbers(accepted))
+
+
 if __name__ == "__main__":
     app()
