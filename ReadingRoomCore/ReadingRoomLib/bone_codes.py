@@ -21,21 +21,35 @@ LEFT, RIGHT = codes.SCT.Left, codes.SCT.Right
 _BONES = {
     "clavicle": codes.SCT.Clavicle,
     "clavicula": codes.SCT.Clavicle,
+    "coccyx": codes.SCT.Coccyx,
     "femur": codes.SCT.Femur,
+    "fibula": codes.SCT.Fibula,
     "hip": codes.SCT.BoneStructureOfPelvis,  # the hip bone alone is in none of DICOM's groups
     "humerus": codes.SCT.Humerus,
+    "ilium": codes.SCT.Ilium,
+    "ischium": codes.SCT.Ischium,
+    "mandible": codes.SCT.Mandible,
+    "patella": codes.SCT.Patella,
     "pelvis": codes.SCT.BoneStructureOfPelvis,
+    "radius": codes.SCT.Radius,
     "rib": codes.SCT.Rib,
     "sacrum": codes.SCT.Sacrum,
     "scapula": codes.SCT.Scapula,
     "skull": codes.SCT.Skull,
     "sternum": codes.SCT.Sternum,
+    "tibia": codes.SCT.Tibia,
+    "ulna": codes.SCT.Ulna,
 }
 _VERTEBRAE = {
     f"{part}{number}".lower(): getattr(codes.SCT, f"{part}{number}Vertebra")
     for part, count in (("C", 7), ("T", 12), ("L", 5)) for number in range(1, count + 1)
 }
 _LONGEST_MEANING = 64  # characters, DICOM's Long String
+
+
+def is_bone(name: str) -> bool:
+    """Return whether a name is understood as that of a bone."""
+    return bool(name) and bone_site(name)[0].scheme_designator != PRIVATE_SCHEME
 
 
 def bone_site(name: str) -> tuple[Code, Code | None]:

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slicer's segmentation file, ``.seg.nrrd``: a label map that knows what its labels mean.
+"""Label maps that know what their labels mean: Slicer's ``.seg.nrrd``, and NIfTI with names.
 
-Format: Slicer developer guide, "Segmentation labelmap file format (.seg.nrrd)", and what
-Slicer's vtkMRMLSegmentationStorageNode writes and reads. The file is written here and not by a
-library: ITK does not tell why it could not write (disk full), and pynrrd writes ASCII only.
+Format of the former: Slicer developer guide, "Segmentation labelmap file format (.seg.nrrd)", and
+what Slicer's vtkMRMLSegmentationStorageNode writes and reads. The file is written here and not by
+a library: ITK does not tell why it could not write (disk full), and pynrrd writes ASCII only.
 """
 
 from __future__ import annotations
 
 import gzip
+import html
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,10 @@ from .volume_files import file_format, plain_paths, quiet, read_volume_file
 
 _COMPRESSION_LEVEL = 6
 _TERMINOLOGY_TAG = "TerminologyEntry"
+_NIFTI_HEADER_BYTES, _NIFTI_NAMES_BYTES = 348, 1 << 20
+_NIFTI_LABEL = re.compile(
+    rb'<Label\s[^>]*?Key="(\d+)"[^>]*>\s*(?:<!\[CDATA\[(.*?)\]\]>|([^<]*))\s*</Label>', re.DOTALL)
+_GREY = (128, 128, 128)
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,58 @@ def read_seg_nrrd(path: str | os.PathLike) -> tuple[sitk.Image, list[SegmentDesc
             "module as .seg.nrrd."
         )
     return labels, segments
+
+
+def read_segmentation(path: str | os.PathLike) -> tuple[sitk.Image, list[SegmentDescription]]:
+    """Read labels with their names from a file of either kind.
+
+    Parameters
+    ----------
+    path : path
+        ``.seg.nrrd``, or NIfTI with names in its header as TotalSegmentator (``--ml``) and
+        Connectome Workbench write them.
+
+    Returns
+    -------
+    labels : SimpleITK.Image
+        3D, integer.
+    segments : list of SegmentDescription
+
+    Raises
+    ------
+    BadInput
+        When the file cannot be read, or does not name its labels.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise BadInput(f"{path.name} cannot be found: check its name.")
+    if path.is_dir() or file_format(path) != "NIfTI":
+        return read_seg_nrrd(path)
+    labels = read_volume_file(path).image
+    segments = [SegmentDescription(value, name, name, _GREY)
+                for value, name in _nifti_names(path).items()]
+    if not segments:
+        raise BadInput(
+            f"{path.name} does not say what its labels mean: save it from Slicer's Segmentations "
+            "module as .seg.nrrd."
+        )
+    return sitk.Cast(labels, sitk.sitkUInt16), segments
+
+
+def _nifti_names(path: Path) -> dict[int, str]:
+    """Return the names by label value, from the table that extends the header."""
+    with open(path, "rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    with (gzip.open if compressed else open)(path, "rb") as file:
+        file.seek(_NIFTI_HEADER_BYTES)
+        extension = file.read(_NIFTI_NAMES_BYTES)
+    found = {}
+    for value, verbatim, escaped in _NIFTI_LABEL.findall(extension):
+        name = (verbatim.decode("utf-8", "replace")
+                or html.unescape(escaped.decode("utf-8", "replace"))).strip()
+        if int(value) and name:
+            found[int(value)] = name
+    return found
 
 
 def _check_unique(what: str, values: list) -> None:

@@ -294,7 +294,7 @@ def test_a_multi_frame_ct_in_two_files_is_refused(tmp_path):
     ("sternum", codes.SCT.Sternum, None),
     ("", codes.SCT.Bone, None),
     ("Kniescheibe", Code("Kniescheibe", PRIVATE_SCHEME, "Kniescheibe"), None),
-    ("patella_left", Code("patella_left", PRIVATE_SCHEME, "patella_left"), LEFT),
+    ("hamatum_left", Code("hamatum_left", PRIVATE_SCHEME, "hamatum_left"), LEFT),
 ])
 def test_bones_are_known_by_their_names(name, code, side):
     assert bone_site(name) == (code, side)
