@@ -28,6 +28,9 @@ CurrentArgument = Annotated[Path, typer.Argument(help="The later CT of the same 
 TransformOption = Annotated[Path | None, typer.Option(
     help="Take this transform from the current to the prior CT instead of searching for one; any "
          "that 3D Slicer saves as .h5 or .tfm.")]
+BonesOption = Annotated[Path | None, typer.Option(
+    help="Segmentation of the current CT that names bones, as .seg.nrrd or as NIfTI from "
+         "TotalSegmentator: each candidate gets the name of its bone.")]
 
 
 @app.command()
@@ -56,6 +59,7 @@ def subtract(
     current: CurrentArgument,
     output: OutputOption,
     transform: TransformOption = None,
+    bones: BonesOption = None,
     method: Annotated[Literal["classical"], typer.Option(
         help="How the current CT is expected from the prior one. classical needs no model.",
     )] = "classical",
@@ -67,9 +71,13 @@ def subtract(
         module="TemporalSubtraction", command="subtract", output=output, progress=progress,
         overwrite=overwrite,
     ) as job:
+        from .bone_names import name_candidates, read_bones
         from .subtraction import run
 
+        named = read_bones(bones) if bones else None  # what cannot be read is said at once
         run(job, prior, current, transform, method)
+        if named:
+            name_candidates(job, named)
 
 
 @app.command()
