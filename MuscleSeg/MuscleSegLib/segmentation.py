@@ -57,7 +57,7 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
     job.record(inputs=[{"name": source.name, "sha256": source.sha256}])
     job.progress.advance(1)
     bundle = load_model(model, recipe)
-    job.record(model=describe(bundle))
+    job.record(model=bundle.described())
     job.progress.advance(2)
 
     volume, order = to_lps_axes(straighten(source.image, OBLIQUE_DEGREES))
@@ -121,20 +121,6 @@ def _fits(bundle: Bundle) -> bool:
     except RuntimeError:
         return False
     return logits.shape == (1, CLASSES, 32, 32)
-
-
-def describe(bundle: Bundle) -> dict:
-    """The manifest's entry on the model."""
-    metadata = bundle.metadata
-    return {
-        "name": metadata["name"],
-        "recipe": metadata["recipe"],
-        "version": metadata["version"],
-        "sha256": bundle.sha256,
-        "trained_on": metadata["trained_on"],
-        "simulated": metadata["simulated"],
-        "card": str(bundle.folder.name) + "/docs/README.md",
-    }
 
 
 def _require_pixels(pixel: tuple[float, float], metadata: dict) -> None:

@@ -20,9 +20,10 @@ import torch
 import typer
 from torch import nn
 
-from ReadingRoomLib.bundles import SIZE_LIMITS, load_bundle, write_bundle
+from ReadingRoomLib.bundles import load_bundle, write_bundle
 from ReadingRoomLib.commands import DeviceOption
 from ReadingRoomLib.devices import resolve_device
+from ReadingRoomLib.models import list_bundle
 from ReadingRoomLib.montecarlo import draw_dropout_quickly
 from ReadingRoomLib.phantoms.ct_synthesis import SynthesisSettings, redraw, simulate
 from ReadingRoomLib.phantoms.region_map import RealScan, RegionMap
@@ -35,6 +36,7 @@ from .recipes import CLASSES, MODERN, SEED, Recipe, SimulatedSlabs, Source, segm
 from .structures import STRUCTURES
 
 FOLDER = Path(__file__).parent
+REGISTRY = FOLDER / "models.json"
 START = "start.json"  # in a training's folder: the bundle whose weights it began with
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make the starter models.")
@@ -251,7 +253,7 @@ def export(
                           dtype=getattr(torch, stored) if stored else plan.stored,
                           overwrite=True)
     if output is None:
-        _list_bundle(plan, bundle, sha256)
+        list_bundle(REGISTRY, bundle, "MuscleSeg")
     typer.echo(f"{bundle}: {sha256}")
 
 
@@ -334,22 +336,6 @@ def _scores_text(measured: dict) -> str:
 
 def _score_text(score: float | None) -> str:
     return "missed" if score is None else f"{score:.2f}"
-
-
-def _list_bundle(plan: Plan, bundle: Path, sha256: str) -> None:
-    """Put the bundle's hash and size into the module's list of models."""
-    entry = {
-        "name": plan.bundle, "module": "MuscleSeg", "recipe": plan.recipe.name,
-        "path": bundle.relative_to(FOLDER).as_posix(), "sha256": sha256,
-        "size": sum((bundle / name).stat().st_size for name in SIZE_LIMITS),
-        "licence": "Apache-2.0", "card": f"Models/{bundle.name}/docs/README.md",
-        "trained_on": TRAINED_ON, "simulated": True,
-    }
-    registry = FOLDER / "models.json"
-    others = [e for e in json.loads(registry.read_text("utf-8"))["models"]
-              if e["name"] != plan.bundle]
-    entries = sorted([*others, entry], key=lambda e: e["name"])
-    registry.write_text(json.dumps({"models": entries}, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

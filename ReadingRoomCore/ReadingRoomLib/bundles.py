@@ -92,6 +92,12 @@ class BundleDescription:
     metadata: dict[str, Any]
     model_card: str
 
+    def described(self) -> dict[str, Any]:
+        """What a result's manifest says of the model."""
+        known = ("name", "recipe", "version", "trained_on", "simulated")
+        return {**{key: self.metadata[key] for key in known}, "sha256": self.sha256,
+                "card": f"{self.folder.name}/{CARD}"}
+
 
 @dataclass(frozen=True)
 class Bundle(BundleDescription):

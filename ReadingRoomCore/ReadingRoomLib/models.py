@@ -376,6 +376,30 @@ def _listed_model(entry: dict[str, Any], beside: Path) -> Model:
     return model
 
 
+def list_bundle(registry: str | Path, bundle: str | Path, module: str) -> None:
+    """Put a bundle that comes with a module into the module's ``models.json``.
+
+    Args:
+        registry: the list; an entry of the same name is replaced.
+        bundle: folder beside the list, or below.
+        module: name of the module.
+    """
+    registry, bundle = Path(registry), Path(bundle)
+    found = verify_bundle(bundle)
+    path = bundle.relative_to(registry.parent).as_posix()
+    entry = {
+        "name": found.metadata["name"], "module": module, "recipe": found.metadata["recipe"],
+        "path": path, "sha256": found.sha256,
+        "size": sum((bundle / name).stat().st_size for name in SIZE_LIMITS),
+        "licence": found.metadata["copyright"], "card": f"{path}/{CARD}",
+        "trained_on": found.metadata["trained_on"], "simulated": found.metadata["simulated"],
+    }
+    others = [other for other in json.loads(registry.read_text("utf-8"))["models"]
+              if other["name"] != entry["name"]]
+    entries = sorted([*others, entry], key=lambda each: each["name"])
+    registry.write_text(json.dumps({"models": entries}, indent=2) + "\n", "utf-8")
+
+
 def _imported_model(folder: Path, module: str) -> Model:
     """An imported model as far as its files tell; it is verified when it is used."""
     try:

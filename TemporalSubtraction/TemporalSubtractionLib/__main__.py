@@ -9,9 +9,11 @@ from typing import Annotated, Literal
 import typer
 
 from ReadingRoomLib.commands import (
+    DeviceOption,
     OutputOption,
     OverwriteOption,
     ProgressOption,
+    SeedOption,
     make_app,
     run_job,
 )
@@ -60,22 +62,29 @@ def subtract(
     output: OutputOption,
     transform: TransformOption = None,
     bones: BonesOption = None,
-    method: Annotated[Literal["classical"], typer.Option(
-        help="How the current CT is expected from the prior one. classical needs no model.",
+    method: Annotated[Literal["classical", "modern", "seed"], typer.Option(
+        help="How the current CT is expected from the prior one. classical: matched, without any "
+             "model; modern: our network on top of that; seed: a plain residual network.",
     )] = "classical",
+    model: Annotated[str | None, typer.Option(
+        "--model", "-m", help="Name of a model, or the folder of one; by default the one that "
+                              "comes with the method.")] = None,
+    device: DeviceOption = "auto",
     progress: ProgressOption = "bar",
+    seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Find what changed in the bones; writes z, expectation, error and a list of candidates."""
     with run_job(
         module="TemporalSubtraction", command="subtract", output=output, progress=progress,
-        overwrite=overwrite,
+        device=device, seed=seed, overwrite=overwrite,
+        parameters={"method": method, "model": model},
     ) as job:
         from .bone_names import name_candidates, read_bones
         from .subtraction import run
 
         named = read_bones(bones) if bones else None  # what cannot be read is said at once
-        run(job, prior, current, transform, method)
+        run(job, prior, current, transform, method, model)
         if named:
             name_candidates(job, named)
 

@@ -40,6 +40,14 @@ class Calibration:
         return cls((0.0, *computed.round(4).tolist()),
                    (0.0, *norm.isf(np.array(TAILS) / 2).round(4).tolist()))
 
+    @classmethod
+    def read(cls, values: dict) -> Calibration:
+        """From what :meth:`written` gave; raises KeyError, TypeError or ValueError."""
+        return cls(*(tuple(map(float, values[name])) for name in ("computed", "normal")))
+
+    def written(self) -> dict[str, list[float]]:
+        return {"computed": list(self.computed), "normal": list(self.normal)}
+
     def __call__(self, z: np.ndarray) -> np.ndarray:
         """Calibrated z, of any shape, float32."""
         size = np.abs(z)

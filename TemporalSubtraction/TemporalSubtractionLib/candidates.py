@@ -44,28 +44,21 @@ class Candidate:
     index: tuple[int, int, int]
 
 
-def find_candidates(z: np.ndarray, change: np.ndarray, bone: np.ndarray,
+def find_candidates(strength: np.ndarray, z: np.ndarray, change: np.ndarray,
                     spacing: tuple[float, float, float]) -> tuple[list[Candidate], np.ndarray]:
     """Group what stands out into candidates.
 
-    Noise is without neighbours, and an edge out of place is thin, lies at the surface of bone and
-    has another of the opposite sign beside it; a lesion is a body of some millimetres. So z is
-    averaged over neighbourhoods of several sizes, with the surface of bone counting less and
-    neighbourhoods of both signs too (blobs of several scales, Lindeberg, IJCV 1998).
-
     Args:
-        z: standard normal in unchanged bone, (z, y, x).
+        strength: how much the neighbourhood of every voxel changed, with sign, (z, y, x); 0 where
+            nothing is compared. :func:`strength_of` is one.
+        z: standard normal in unchanged bone.
         change: current minus expected density, HU.
-        bone: where z counts.
         spacing: mm, (z, y, x).
 
     Returns:
-        Candidates by falling score, and their numbers in every voxel, uint16.
+        Candidates by falling strength, and their numbers in every voxel, uint16.
     """
     labels = np.zeros(z.shape, np.uint16)
-    if not bone.any():
-        return [], labels
-    strength = _strength(z, bone, spacing)
     candidates: list[Candidate] = []
     # maxima among their neighbours, the strongest first; each takes what belongs to it
     level = np.abs(strength)
@@ -91,8 +84,22 @@ def _grown(strength, labels, peak, spacing):
     return box, parts == parts[middle]
 
 
-def _strength(z, bone, spacing) -> np.ndarray:
-    """The largest mean z of the neighbourhoods around each voxel, for a neighbourhood of 8 mm."""
+def strength_of(z: np.ndarray, bone: np.ndarray,
+                spacing: tuple[float, float, float]) -> np.ndarray:
+    """The largest mean z of the neighbourhoods around each voxel, for a neighbourhood of 8 mm.
+
+    Noise is without neighbours, and an edge out of place is thin, lies at the surface of bone and
+    has another of the opposite sign beside it; a lesion is a body of some millimetres. So z is
+    averaged over neighbourhoods of several sizes, with the surface of bone counting less and
+    neighbourhoods of both signs too (blobs of several scales, Lindeberg, IJCV 1998).
+
+    Args:
+        z: standard normal in unchanged bone, (z, y, x).
+        bone: where z counts.
+        spacing: mm, (z, y, x).
+    """
+    if not bone.any():
+        return np.zeros(z.shape, np.float32)
     depth = ndimage.distance_transform_edt(bone, sampling=spacing)
     weight = np.clip(depth / DEPTH_MM, 0, 1).astype(np.float32)
     values = np.clip(z, -LARGEST_Z, LARGEST_Z).astype(np.float32) * weight

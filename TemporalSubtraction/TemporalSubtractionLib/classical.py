@@ -11,11 +11,12 @@ at places with so steep a density is the error to expect.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy import ndimage
+
+from .blocks import Place, blocks, within
 
 REACH_MM = 4.0  # farthest place looked at: less than a lesion, so that none is explained away
 ROUNDS = ((8.0, 150.0),) * 3 + ((5.0, 80.0),) * 3
@@ -45,25 +46,15 @@ def match(current: np.ndarray, prior: np.ndarray, bone: np.ndarray,
     widest = max(sigma for sigma, _ in ROUNDS)
     margin = [int(np.ceil(2.5 * widest / step)) + 2 for step in spacing]
 
-    def match_block(block: tuple[tuple[slice, ...], tuple[slice, ...]]) -> None:
+    def match_block(block: tuple[Place, Place]) -> None:
         inner, outer = block
         found = _match_block(current[outer], prior[outer], near[outer], spacing)
-        matched[inner] = found[tuple(slice(i.start - o.start, i.stop - o.start)
-                                     for i, o in zip(inner, outer, strict=True))]
+        matched[inner] = found[within(inner, outer)]
 
-    blocks = [block for block in _blocks(bone.shape, margin) if bone[block[0]].any()]
+    wanted = [block for block in blocks(bone.shape, BLOCK, margin) if bone[block[0]].any()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # the filters run beside each other
-        list(pool.map(match_block, blocks))
+        list(pool.map(match_block, wanted))
     return matched
-
-
-def _blocks(shape, margin) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-    """Blocks that tile a volume, and each with a margin around it."""
-    for place in np.ndindex(*[-(-size // BLOCK) for size in shape]):
-        inner = tuple(slice(i * BLOCK, min((i + 1) * BLOCK, size))
-                      for i, size in zip(place, shape, strict=True))
-        yield inner, tuple(slice(max(side.start - m, 0), min(side.stop + m, size))
-                           for side, m, size in zip(inner, margin, shape, strict=True))
 
 
 def _match_block(current, prior, near, spacing) -> np.ndarray:

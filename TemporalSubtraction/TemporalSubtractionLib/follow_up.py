@@ -11,6 +11,10 @@ from scipy import ndimage
 
 from ReadingRoomLib.geometry import AIR_HU, image_like
 
+NEAR_MM = 40.0  # from a bone, within which what lies there moves along
+FAR_STEP_MM = 8.0
+INVERSIONS, STILL_MM = 5, 0.01
+
 
 @dataclass(frozen=True)
 class FollowUp:
@@ -46,10 +50,11 @@ def simulate_follow_up(
     random = np.random.default_rng(seed)
     labels = sitk.GetArrayFromImage(bones)
     points = _points(prior)
-    moved = _bones_moved(labels, points, prior, random, bone_degrees, bone_mm)
+    motion = _bone_motion(labels, points, prior, random, bone_degrees, bone_mm)
     centre = points.reshape(-1, 3).mean(0)
     turn = _turn(random.uniform(-1, 1, 3) * turn_degrees)
-    moved = (moved - centre) @ turn.T + centre + random.uniform(-1, 1, 3) * shift_mm
+    patient = (points - centre) @ turn.T + centre + random.uniform(-1, 1, 3) * shift_mm
+    moved = _before(motion, patient.reshape(-1, 3), prior).reshape(points.shape)
     field = image_like(moved - points, prior)
     transform = sitk.DisplacementFieldTransform(field)
     scanned = sitk.Resample(prior, prior, transform, sitk.sitkBSpline, AIR_HU, sitk.sitkFloat32)
@@ -69,21 +74,66 @@ def _points(image: sitk.Image) -> np.ndarray:
     return np.moveaxis(index, 0, -1) @ matrix.T + image.GetOrigin()
 
 
-def _bones_moved(labels, points, image, random, degrees, shift) -> np.ndarray:
-    """Every bone turned and shifted rigidly, what lies between moved along smoothly."""
-    spacing = image.GetSpacing()[::-1]
+def _bone_motion(labels, points, image, random, degrees, shift) -> np.ndarray:
+    """Motion in mm of every bone, turned and shifted rigidly; what lies between moves smoothly."""
+    spacing = np.array(image.GetSpacing()[::-1])
+    # far from a bone its motion fades so slowly that coarse voxels do; near it a box does
+    every = [max(1, int(FAR_STEP_MM / step)) for step in spacing]
+    coarse = tuple(slice(None, None, step) for step in every)
+    far_total, far_weight = np.zeros_like(points[coarse]), np.zeros(labels[coarse].shape)
     total, weights = np.zeros_like(points), np.zeros(labels.shape)
-    for value in np.unique(labels[labels > 0]):
-        bone = labels == value
-        distance = ndimage.distance_transform_edt(~bone, sampling=spacing)
-        # all but rigid within the bone, and fading into the neighbours' motion
-        weight = np.exp(-distance / 4.0) + 1e-6 * np.exp(-distance / 40.0)
-        middle = points[bone].mean(0)
+    for value, box in enumerate(ndimage.find_objects(labels), 1):
+        if box is None:
+            continue
+        box = tuple(slice(max(0, int(side.start - NEAR_MM / step)), int(side.stop + NEAR_MM / step))
+                    for side, step in zip(box, spacing, strict=True))
+        bone, here = labels[box] == value, points[box]
+        middle = here[bone].mean(0)
         turn = _turn(random.normal(0, degrees, 3))
-        motion = (points - middle) @ turn.T + middle + random.normal(0, shift, 3) - points
-        total += weight[..., None] * motion
-        weights += weight
-    return points + total / np.maximum(weights, 1e-12)[..., None]
+        by = middle + random.normal(0, shift, 3)
+
+        def motion(places, turn=turn, middle=middle, by=by):
+            return (places - middle) @ turn.T + by - places
+
+        # rigid within the bone, and fading into the neighbours' motion between them
+        distance = ndimage.distance_transform_edt(~bone, sampling=spacing)
+        weight = np.maximum(np.exp(-distance / 4.0) - np.exp(-NEAR_MM / 4.0), 0)
+        weight[(labels[box] > 0) & ~bone] = 0
+        total[box] += weight[..., None] * motion(here)
+        weights[box] += weight
+        distance = np.linalg.norm(points[coarse] - middle, axis=-1)
+        weight = 1e-6 * np.exp(-distance / 40.0)
+        far_total += weight[..., None] * motion(points[coarse])
+        far_weight += weight
+    index = [np.arange(size) / step for size, step in zip(labels.shape, every, strict=True)]
+    places = np.meshgrid(*index, indexing="ij")
+    weights += ndimage.map_coordinates(far_weight, places, order=1, mode="nearest")
+    for axis in range(3):
+        total[..., axis] += ndimage.map_coordinates(far_total[..., axis], places, order=1,
+                                                    mode="nearest")
+    return total / np.maximum(weights, 1e-12)[..., None]
+
+
+def _before(motion: np.ndarray, places: np.ndarray, image: sitk.Image) -> np.ndarray:
+    """Where what is at some places was before the motion, (n, 3) in mm.
+
+    A bone moves as a whole from where it lies in the prior CT, so its way back has to be looked
+    for: by repetition, until a place moves no more.
+    """
+    before, moving = places.copy(), np.arange(len(places))
+    for _ in range(INVERSIONS):
+        last = before[moving]
+        before[moving] = places[moving] - _sampled(motion, last, image)
+        moving = moving[np.abs(before[moving] - last).max(1) > STILL_MM]
+    return before
+
+
+def _sampled(field: np.ndarray, places: np.ndarray, image: sitk.Image) -> np.ndarray:
+    """A field on the grid of an image at places in mm, LPS."""
+    matrix = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    index = np.moveaxis((places - image.GetOrigin()) @ np.linalg.inv(matrix).T, -1, 0)[::-1]
+    return np.stack([ndimage.map_coordinates(field[..., axis], index, order=1, mode="nearest")
+                     for axis in range(3)], -1)
 
 
 def _turn(degrees: np.ndarray) -> np.ndarray:

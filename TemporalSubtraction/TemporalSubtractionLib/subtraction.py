@@ -9,79 +9,83 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
 from ReadingRoomLib.commands import Job
+from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import AIR_HU, image_like
 from ReadingRoomLib.volume_files import quiet
 
-from . import classical
 from .alignment import Alignment, align
 from .calibration import Calibration
 from .candidate_table import CandidateRow, write_rows
 from .candidates import Candidate, find_candidates
+from .comparison import LEAST_FIT, Classical, Compared, Finding, Method, compare
 from .harmonisation import Harmonised, harmonise
-from .quality import WORST, local_correlation
-from .registration import WINDOW_HU
+from .quality import WORST
 
 CALIBRATIONS = Path(__file__).parent / "calibrations.json"
-FIT_MM = 20.0  # neighbourhood in which the scans must agree: larger than most lesions
-LEAST_FIT = 0.5  # correlation there; stable bone has 0.8 once it is matched, a large lesion less
+CLASSICAL = "classical"
 THRESHOLD = 3.0  # |z| from which a place is shown
 
 
 @dataclass(frozen=True)
-class Subtraction:
-    """What changed, on the grid where it was computed.
+class AlikeScans:
+    """Two aligned scans made alike, and how far they agree.
 
     Attributes:
-        z: standard normal where nothing changed, above 0 where denser; 0 outside ``compared``.
-        expected, error: density to expect and its standard deviation, HU.
-        fit: correlation of current and expected around each voxel of bone, 0.01 to 1, the lowest
-            also where the alignment bends bone; 0 where neither scan shows bone.
-        compared: bone of either scan where the two fit.
-        scans: what was compared.
-        candidates: by falling score.
-        labels: number of the candidate in every voxel.
-
-    Arrays are (z, y, x).
+        harmonised: both on one grid.
+        pair: what is compared of them.
+        fit: correlation of the two around each voxel of bone, 0.01 to 1, the lowest also where the
+            alignment bends bone; 0 where neither scan shows bone; (z, y, x).
     """
 
-    z: np.ndarray
-    expected: np.ndarray
-    error: np.ndarray
+    harmonised: Harmonised
+    pair: Compared
     fit: np.ndarray
-    compared: np.ndarray
-    scans: Harmonised
+
+
+@dataclass(frozen=True)
+class Subtraction:
+    """What changed, on the grid where it was compared.
+
+    Attributes:
+        scans: what was compared.
+        finding: what the method says of it.
+        candidates: the strongest first.
+        labels: number of the candidate in every voxel, (z, y, x).
+    """
+
+    scans: AlikeScans
+    finding: Finding
     candidates: list[Candidate]
     labels: np.ndarray
 
 
-def subtract(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform,
-             quality: sitk.Image, calibration: Calibration) -> Subtraction:
-    """Compare two aligned CTs without any model.
+def make_alike(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform,
+               quality: sitk.Image, matched: bool) -> AlikeScans:
+    """Bring two aligned CTs to where they can be compared.
 
     Args:
         current, prior: HU.
         transform: from points of the current CT to points of the prior one.
         quality: of the alignment, 0 to 1.
-        calibration: of this method.
+        matched: whether every place of the prior CT is searched for the most similar one.
 
     Raises:
         BadInput: the scans cannot be compared.
     """
     scans = harmonise(current, prior, transform)
-    spacing = scans.grid.GetSpacing()[::-1]
     bone = scans.bone & _unbent(quality, scans.grid)
-    expected = classical.match(scans.current, scans.prior, bone, spacing)
-    fit = np.where(bone, _fit(scans.current, expected, bone, spacing), WORST).clip(WORST, 1)
-    fit = np.where(scans.bone, fit, 0)
-    compared = fit >= LEAST_FIT
-    error = classical.spread(scans.current - expected, expected, compared, spacing)
-    change = np.where(compared, scans.current - expected, 0)
-    z = np.where(compared, calibration(change / np.where(compared, error, 1)), 0)
-    candidates, labels = find_candidates(z, change, compared, spacing)
-    return Subtraction(z, expected, error, fit, compared, scans, candidates, labels)
+    pair, fit = compare(scans.current, scans.prior, bone, scans.grid.GetSpacing()[::-1], matched)
+    return AlikeScans(scans, pair, np.where(scans.bone, fit, 0))
+
+
+def subtract(scans: AlikeScans, method: Method) -> Subtraction:
+    """Find what changed between two scans that were made alike as the method wants it."""
+    finding = method(scans.pair)
+    change = np.where(scans.pair.where, scans.pair.current - finding.expected, 0)
+    candidates, labels = find_candidates(finding.strength, finding.z, change, scans.pair.spacing)
+    return Subtraction(scans, finding, candidates, labels)
 
 
 def _unbent(quality: sitk.Image, grid: sitk.Image) -> np.ndarray:
@@ -92,49 +96,60 @@ def _unbent(quality: sitk.Image, grid: sitk.Image) -> np.ndarray:
     return sitk.GetArrayViewFromImage(values) > WORST
 
 
-def _fit(current, expected, bone, spacing) -> np.ndarray:
-    """How well the scans agree around each voxel once they are matched, -1 to 1."""
-    size = [int(round(FIT_MM / step)) | 1 for step in spacing]
-    near = ndimage.binary_dilation(bone, iterations=2).astype(np.float32)
-    return local_correlation(current.clip(*WINDOW_HU), expected.clip(*WINDOW_HU), near, size)
-
-
 def run(job: Job, prior: Path, current: Path, transform: Path | None = None,
-        method: str = "classical") -> None:
+        method: str = "classical", model: str | None = None) -> None:
     """Align two CTs, compare their bones, and write everything into the job's folder.
 
     Args:
         job: gets files and the manifest's entries.
         prior, current, transform: as for :func:`.alignment.align`.
-        method: name of a calibration.
+        method: "classical", or what a model was trained as.
+        model: as for :func:`.learned.load_model`.
 
     Raises:
         BadInput: the scans cannot be aligned or compared.
+        ModelMissing, ModelUntrusted: the model cannot be used.
     """
+    foresee = _method(job, method, model)  # a model that is missing is said at once
     alignment = align(job, prior, current, transform)
-    job.progress.stage("subtract", 1, "Comparing the bones")
+    job.progress.stage("subtract", 2, "Comparing the bones")
     with quiet():
-        found = subtract(alignment.current.image, alignment.prior.image, alignment.transform,
-                         alignment.quality, read_calibration(method))
-    job.progress.advance(1)
-    scans = found.scans
-    share = float(found.compared.sum() / scans.bone.sum())  # matching mends what registration left
+        scans = make_alike(alignment.current.image, alignment.prior.image, alignment.transform,
+                           alignment.quality, foresee.matched)
+        job.progress.advance(1)
+        found = subtract(scans, foresee)
+    job.progress.advance(2)
+    harmonised = scans.harmonised
+    share = float(scans.pair.where.sum() / harmonised.bone.sum())
+    # matching mends what registration left, so this is told instead of the share before it
     job.record(method=method, aligned_share=round(share, 4), good_quality=LEAST_FIT,
                threshold=THRESHOLD, candidates=len(found.candidates),
-               smoothed_mm=round(scans.blur_mm, 2), gain=round(scans.gain, 3),
-               offset_hu=round(scans.offset, 1))
+               smoothed_mm=round(harmonised.blur_mm, 2), gain=round(harmonised.gain, 3),
+               offset_hu=round(harmonised.offset, 1))
     with quiet():
         _write(job, alignment, found)
 
 
-def read_calibration(method: str) -> Calibration:
-    values = json.loads(CALIBRATIONS.read_text("utf-8"))[method]
-    return Calibration(tuple(values["computed"]), tuple(values["normal"]))
+def _method(job: Job, method: str, model: str | None) -> Method:
+    if method == CLASSICAL:
+        if model:
+            raise BadInput("The classical method uses no model: leave the model out.")
+        return Classical(read_calibration())
+    from .learned import Learned, load_model  # PyTorch takes seconds, which classical needs not
+
+    bundle = load_model(model, method)
+    job.record(model=bundle.described())
+    return Learned.of(bundle, job.device)
+
+
+def read_calibration() -> Calibration:
+    """Of the classical method."""
+    return Calibration.read(json.loads(CALIBRATIONS.read_text("utf-8"))[CLASSICAL])
 
 
 def _write(job: Job, alignment: Alignment, found: Subtraction) -> None:
     now = alignment.current.image
-    compared = sitk.Resample(_image(found.compared.astype(np.uint8), found), now,
+    compared = sitk.Resample(_image(found.scans.pair.where.astype(np.uint8), found), now,
                              sitk.Transform(), sitk.sitkNearestNeighbor, 0)
 
     def on_current(array: np.ndarray, kind: int, linear: bool = True) -> sitk.Image:
@@ -144,13 +159,14 @@ def _write(job: Job, alignment: Alignment, found: Subtraction) -> None:
                          compared)
 
     images = {
-        "z": lambda: on_current(found.z.astype(np.float32), sitk.sitkFloat32),
-        "expected": lambda: on_current(found.expected, sitk.sitkInt16),
-        "error": lambda: on_current(found.error.astype(np.float32), sitk.sitkFloat32),
+        "z": lambda: on_current(found.finding.z, sitk.sitkFloat32),
+        "expected": lambda: on_current(found.finding.expected, sitk.sitkInt16),
+        "error": lambda: on_current(found.finding.error, sitk.sitkFloat32),
         "candidates": lambda: on_current(found.labels, sitk.sitkUInt16, linear=False),
-        "bone": lambda: sitk.Resample(_image(found.scans.bone.astype(np.uint8), found), now,
-                                      sitk.Transform(), sitk.sitkNearestNeighbor, 0),
-        "quality": lambda: _image(found.fit.astype(np.float32), found),
+        "bone": lambda: sitk.Resample(
+            _image(found.scans.harmonised.bone.astype(np.uint8), found), now, sitk.Transform(),
+            sitk.sitkNearestNeighbor, 0),
+        "quality": lambda: _image(found.scans.fit.astype(np.float32), found),
         "prior_aligned": lambda: sitk.Resample(alignment.prior.image, now, alignment.transform,
                                                sitk.sitkLinear, AIR_HU, sitk.sitkInt16),
     }
@@ -162,14 +178,14 @@ def _write(job: Job, alignment: Alignment, found: Subtraction) -> None:
                         compressionLevel=1)
         job.progress.advance(done)
     sitk.WriteTransform(alignment.transform, str(job.folder / "transform.h5"))
-    write_rows((_row(candidate, found.scans.grid) for candidate in found.candidates),
+    write_rows((_row(candidate, found.scans.harmonised.grid) for candidate in found.candidates),
                job.folder / "candidates.csv")
     job.record(files=files | {"transform": "transform.h5", "candidates": "candidates.csv"})
     job.progress.advance(len(images) + 1)
 
 
 def _image(array: np.ndarray, found: Subtraction) -> sitk.Image:
-    return image_like(array, found.scans.grid)
+    return image_like(array, found.scans.harmonised.grid)
 
 
 def _row(candidate: Candidate, grid: sitk.Image) -> CandidateRow:

@@ -7,7 +7,6 @@ The peer is plain subtraction after the same registration, grouped into candidat
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,17 +14,23 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ReadingRoomLib.bundles import load_bundle
 from ReadingRoomLib.errors import BadInput
-from TemporalSubtractionLib.candidates import find_candidates
+from TemporalSubtractionLib.candidates import strength_of
+from TemporalSubtractionLib.comparison import Classical, Compared, Finding, Method
+from TemporalSubtractionLib.learned import NETWORK_OF, Learned
+from TemporalSubtractionLib.recipes import RECIPES
 from TemporalSubtractionLib.simulated_pairs import SimulatedPair, patients, simulated_pair
-from TemporalSubtractionLib.starter import by_patient, compared, shares_within, stable_z
-from TemporalSubtractionLib.subtraction import Subtraction, read_calibration
+from TemporalSubtractionLib.starter import FOLDS, alike, held_out, shares_within, voxels_of
+from TemporalSubtractionLib.subtraction import read_calibration, subtract
 
 SEEDS = (1, 2)
 LESIONS = 10  # wanted in each pair
 LEAST_MM = 8.0  # lesions that have to be found
 RATES = (0.5, 1.0, 2.0, 4.0)  # false positives a case
 RESAMPLINGS = 2000
+PLAIN = "plain_subtraction"
+NETWORKS = Path(__file__).parent / "SubtractionFolds"
 
 
 @dataclass
@@ -80,51 +85,67 @@ class Readings:
         return result
 
 
-def against_plain_subtraction(data: Path) -> dict:
-    """FROC of all methods, and the calibration of z in what did not change, by patient."""
-    readings = {name: Readings() for name in METHODS}
-    stable: dict[str, np.ndarray] = {}
+def of_all_methods(data: Path, folds: Path = NETWORKS) -> dict:
+    """FROC of all methods, and the calibration of z in what did not change, by patient.
+
+    Args:
+        data: folder with the CTs.
+        folds: folder with the bundles that were not shown some of the patients each.
+    """
+    readings: dict[str, Readings] = {}
+    stable: dict[str, dict[str, np.ndarray]] = {}
     for patient, ct in patients(data):
+        methods = _methods(folds, patient)
         for seed in SEEDS:
             try:
                 pair = simulated_pair(patient, ct, seed, LESIONS)
             except BadInput as refused:
                 print(f"{patient}, {seed}: {refused}", file=sys.stderr)
                 continue
-            found = compared(pair)
+            scans = {matched: alike(pair, matched) for matched in (True, False)}
             truth = sitk.GetArrayFromImage(sitk.Resample(
-                pair.truth, found.scans.grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
-            for name, method in METHODS.items():
-                readings[name].add(pair, truth, *method(found))
-            print(f"{patient}, {seed}: read", file=sys.stderr)
+                pair.truth, scans[True].harmonised.grid, sitk.Transform(),
+                sitk.sitkNearestNeighbor, 0))
             near_lesions = ndimage.binary_dilation(truth > 0, iterations=2)
-            stable.setdefault(patient, stable_z(found, near_lesions))
+            for method in methods:
+                alike_scans = scans[method.matched]
+                found = subtract(alike_scans, method)
+                readings.setdefault(method.name, Readings()).add(
+                    pair, truth, found.candidates, found.labels)
+                stable.setdefault(method.name, {}).setdefault(patient, voxels_of(
+                    found.finding.z[alike_scans.pair.where & ~near_lesions]))
+            print(f"{patient}, {seed}: read", file=sys.stderr)
     return {
         "dataset": f"simulated follow-ups of real CTs, {LESIONS} simulated lesions wanted in each; "
-                   f"asked for are those of at least {LEAST_MM:g} mm",
+                   f"asked for are those of at least {LEAST_MM:g} mm; networks were not shown the "
+                   "patient",
         **{name: each.summary() for name, each in readings.items()},
-        "calibration_by_others": {
-            patient: shares_within(by_patient(
-                [z for other, z in stable.items() if other != patient])(values))
-            for patient, values in stable.items()} if len(stable) > 1 else {},
+        "share_of_stable_bone": {name: {patient: shares_within(z) for patient, z in each.items()}
+                                 for name, each in stable.items() if name != PLAIN},
     }
 
 
-def _classical(found: Subtraction) -> tuple[list, np.ndarray]:
-    change = np.where(found.compared, found.scans.current - found.expected, 0)
-    return _candidates(read_calibration("classical")(found.z), change, found)
-
-
-def _plain(found: Subtraction) -> tuple[list, np.ndarray]:
+@dataclass(frozen=True)
+class PlainSubtraction:
     """Difference of the aligned scans, in units of its spread over all of the bone."""
-    change = np.where(found.compared, found.scans.current - found.scans.prior, 0)
-    z = change / max(float(change[found.compared].std()), 1.0)
-    return _candidates(z, change, found)
+
+    name: str = PLAIN
+    matched: bool = False
+
+    def __call__(self, pair: Compared) -> Finding:
+        change = np.where(pair.where, pair.current - pair.prior, 0)
+        error = max(float(change[pair.where].std()), 1.0)
+        z = change / error
+        return Finding(pair.prior, np.where(pair.where, error, 0), z,
+                       strength_of(z, pair.where, pair.spacing))
 
 
-def _candidates(z, change, found: Subtraction) -> tuple[list, np.ndarray]:
-    return find_candidates(z, change, found.compared, found.scans.grid.GetSpacing()[::-1])
-
-
-METHODS: dict[str, Callable[[Subtraction], tuple[list, np.ndarray]]] = {
-    "classical": _classical, "plain_subtraction": _plain}
+def _methods(folds: Path, patient: str) -> list[Method]:
+    """All that can be measured on a patient."""
+    methods: list[Method] = [PlainSubtraction(), Classical(read_calibration())]
+    for recipe in RECIPES:
+        for fold in range(FOLDS):
+            bundle = folds / f"{recipe}-{fold}"
+            if patient in held_out(fold) and bundle.is_dir():
+                methods.append(Learned.of(load_bundle(bundle, NETWORK_OF.values()), "cpu"))
+    return methods

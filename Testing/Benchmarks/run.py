@@ -52,7 +52,7 @@ def main(
         measurements["held-out"] = lambda: accuracy.held_out(data, models, samples)
     if data:
         measurements["registration"] = lambda: registration.against_elastix(data)
-        measurements["detection"] = lambda: detection.against_plain_subtraction(data)
+        measurements["detection"] = lambda: detection.of_all_methods(data)
     for name, measure in measurements.items():
         if only and name != only:
             continue

@@ -23,12 +23,14 @@ from TemporalSubtractionLib.__main__ import app
 from TemporalSubtractionLib.bone_parts import bone_parts
 from TemporalSubtractionLib.bones import bone_mask
 from TemporalSubtractionLib.calibration import Calibration
-from TemporalSubtractionLib.candidates import find_candidates
+from TemporalSubtractionLib.candidates import find_candidates, strength_of
+from TemporalSubtractionLib.comparison import Classical
 from TemporalSubtractionLib.follow_up import simulate_follow_up
 from TemporalSubtractionLib.harmonisation import harmonise
 from TemporalSubtractionLib.lesions import in_follow_up, insert_lesions
-from TemporalSubtractionLib.simulated_pairs import CTS, simulated_pair
+from TemporalSubtractionLib.simulated_pairs import CTS
 from TemporalSubtractionLib.subtraction import CALIBRATIONS, read_calibration
+from TemporalSubtractionLib.training_pairs import read_pair, save_pair
 
 from .spine_factory import STEP, spine
 
@@ -231,7 +233,7 @@ def test_calibrated_z_is_standard_normal(freedom, scale, seed):
 
 @given(st.lists(st.floats(-60, 60), min_size=2, max_size=30))
 def test_calibration_keeps_sign_and_order(values):
-    calibration = read_calibration("classical")
+    calibration = read_calibration()
     z = calibration(np.array(sorted(values)))
     assert (np.diff(z) >= 0).all()
     assert (z * np.sort(values) >= 0).all()
@@ -253,7 +255,8 @@ def test_bodies_are_found_and_noise_and_edges_are_not():
     z[thinner] -= 5
     z[5:45, 25, 5:45] += 4  # an edge out of place: both signs side by side
     z[5:45, 26, 5:45] -= 4
-    found, labels = find_candidates(z, z * 20, bone, (1.5, 1.5, 1.5))
+    spacing = (1.5, 1.5, 1.5)
+    found, labels = find_candidates(strength_of(z, bone, spacing), z, z * 20, spacing)
     assert {(c.kind, bool(denser[c.index]), bool(thinner[c.index])) for c in found[:2]} == {
         ("denser", True, False), ("thinner", False, True)}
     assert all(c.score < 0.5 * found[1].score for c in found[2:])
@@ -267,7 +270,8 @@ def test_bodies_are_found_and_noise_and_edges_are_not():
 
 def test_without_bone_there_are_no_candidates():
     nothing = np.zeros((10, 10, 10))
-    found, labels = find_candidates(nothing, nothing, nothing > 0, SPACING)
+    found, labels = find_candidates(strength_of(nothing, nothing > 0, SPACING), nothing, nothing,
+                                    SPACING)
     assert found == []
     assert not labels.any()
 
@@ -370,23 +374,53 @@ def test_a_transform_made_elsewhere_is_used(changed, result, tmp_path):
         assert float(first[name]) == pytest.approx(float(second[name]), abs=2 * STEP)
 
 
-# --- the recipe of the calibration ---------------------------------------------------------------
+# --- the recipes ---------------------------------------------------------------------------------
 
-def test_the_calibration_is_learned_from_stable_pairs(patient, tmp_path):
-    prior, _ = patient
-    file = tmp_path / next(iter(CTS.values()))
-    file.parent.mkdir()
-    sitk.WriteImage(sitk.Cast(prior, sitk.sitkInt16), str(file))
+def test_every_bone_of_a_follow_up_has_moved_as_a_whole(patient):
+    prior, labels = patient
+    follow_up = simulate_follow_up(prior, labels, seed=7)
+    places = np.moveaxis(np.indices(follow_up.bones.shape)[::-1], 0, -1) * float(STEP)
+    for bone in np.unique(follow_up.bones)[1:]:
+        inside = ndimage.binary_erosion(follow_up.bones == bone)  # beside the surface is the next
+        here, displacement = places[inside], follow_up.displacement[inside]
+        there = here @ np.reshape(prior.GetDirection(), (3, 3)).T + displacement
+        here, there = here - here.mean(0), there - there.mean(0)
+        left, _, right = np.linalg.svd(here.T @ there)
+        off = np.linalg.norm(there - here @ left @ right, axis=1)
+        assert np.quantile(off, 0.95) < 0.1
+        assert np.linalg.norm(displacement.mean(0)) > 1
+
+
+@pytest.fixture(scope="module")
+def training(patient, tmp_path_factory):
+    """Folder with stable pairs of the phantom in the place of a patient."""
+    folder = tmp_path_factory.mktemp("training")
+    file = folder / "data" / next(iter(CTS.values()))
+    file.parent.mkdir(parents=True)
+    sitk.WriteImage(sitk.Cast(patient[0], sitk.sitkInt16), str(file))
+    starter.pairs(folder / "data", folder, [201, 202])
+    return folder
+
+
+def test_the_calibration_is_learned_from_stable_pairs(training, tmp_path):
     output = tmp_path / "calibrations.json"
-    starter.calibrate(tmp_path, output)
+    starter.calibrate(training, output)
     written = json.loads(output.read_text("utf-8"))["classical"]
     assert written["patients"] == [next(iter(CTS))]
-    made = Calibration(tuple(written["computed"]), tuple(written["normal"]))
-    ct = sitk.DICOMOrient(sitk.Cast(prior, sitk.sitkFloat32), "LPS")
-    other = starter.stable_z(starter.compared(simulated_pair("phantom", ct, 103), made))
-    shares = starter.shares_within(other)
+    pair = read_pair(starter.pairs_of(training, next(iter(CTS)))[1])
+    z = Classical(Calibration.read(written))(pair).z[pair.where]
+    shares = starter.shares_within(z)
     assert shares["within_1"] == pytest.approx(68.3, abs=6)
     assert shares["within_2"] == pytest.approx(95.4, abs=4)
+
+
+def test_a_pair_on_disk_is_the_pair(patient, training, tmp_path):
+    pair = read_pair(starter.pairs_of(training, next(iter(CTS)))[0])
+    save_pair(pair, tmp_path / "again.npz")
+    again = read_pair(tmp_path / "again.npz")
+    assert again.spacing == pair.spacing
+    for name in ("current", "prior", "expected", "where", "error"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(pair, name))
 
 
 def test_the_calibration_that_comes_along_names_its_patients():
