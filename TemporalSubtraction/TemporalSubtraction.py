@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import enum
+import json
 import os
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
+import qt
 import slicer
 import vtk
 from slicer import (
@@ -21,6 +23,8 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadab
 
 from ReadingRoomSlicerLib import (
     colors,
+    dependencies,
+    dicom,
     jobs,
     panel,
     pictures,
@@ -134,6 +138,7 @@ class TemporalSubtractionParameterNode:
     method - how the expected CT is predicted.
     model - name of the model, for a method that needs one.
     givenTransform - moves the prior CT onto the current one; none to align the bones here.
+    namedBones - segmentation of the current CT whose segments are named after bones; may be none.
     device - where to compute.
     seed - start of the random numbers.
     threshold - size of the smallest change that is drawn, z.
@@ -146,6 +151,7 @@ class TemporalSubtractionParameterNode:
     method: Method = Method.CLASSICAL
     model: str = "starter"
     givenTransform: vtkMRMLTransformNode
+    namedBones: vtkMRMLSegmentationNode
     device: settings.Device = settings.Device.AUTO
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
     threshold: Annotated[float, WithinRange(1.0, 8.0)] = SHOWN_CHANGE
@@ -258,6 +264,7 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
         self.ui.acceptButton.connect("clicked(bool)", lambda _checked: self.decide(ACCEPTED))
         self.ui.rejectButton.connect("clicked(bool)", lambda _checked: self.decide(REJECTED))
         self.ui.undoButton.connect("clicked(bool)", lambda _checked: self.decide(UNDECIDED))
+        self.ui.dicomButton.connect("clicked(bool)", self.onDicomButton)
         self.flicker = Flicker(self.ui.flickerButton, self._imagesToFlicker)
         self.readerStudy = ReaderStudyPanel(
             lambda volumeNode: volumes.showAsChange(volumeNode, SHOWN_CHANGE))
@@ -364,6 +371,7 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
             parameterNode.priorVolume,
             parameterNode.currentVolume,
             transform=parameterNode.givenTransform,
+            bones=parameterNode.namedBones,
             method=parameterNode.method.value,
             model=self.panel.modelName,
             device=parameterNode.device.value,
@@ -430,6 +438,61 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
         decide(result.candidates, key, status)
         result.segmentation.GetDisplayNode().SetSegmentVisibility(key, status != REJECTED)
         self.panel.updateRow(resultRow(candidateOf(result.candidates, key)))
+        self._checkCanSaveAsDicom()
+
+    # DICOM
+
+    def _checkCanApply(self, caller=None, event=None) -> None:
+        super()._checkCanApply(caller, event)
+        self._checkCanSaveAsDicom()
+
+    def _checkCanSaveAsDicom(self) -> None:
+        """Grey the button and say why, or let it be pressed."""
+        reason = self.reasonNotToSaveAsDicom()
+        self.ui.dicomButton.enabled = not reason
+        self.ui.dicomButton.toolTip = reason or _(
+            "Write the accepted candidates as a DICOM segmentation and a DICOM report, in the"
+            " study of the current CT.")
+
+    def reasonNotToSaveAsDicom(self) -> str:
+        if self.logic.running:
+            return _("The computation is running.")
+        result = self.logic.resultOf(self._parameterNode)
+        if not result:
+            return _("There is no result yet.")
+        if not (result.currentVolume and result.expectedVolume and result.manifest):
+            return _("A part of the result is no longer in the scene: press Apply again.")
+        if not dicom.fileOf(result.currentVolume):
+            return _("The current CT was not loaded from DICOM, or its files are gone: load it in"
+                     " the DICOM module and press Apply again.")
+        if not any(candidate.status == ACCEPTED for candidate in candidatesOf(result.candidates)):
+            return _("Accept a candidate first.")
+        return ""
+
+    def onDicomButton(self, checked=False) -> None:
+        """Called when the user wants the accepted candidates as DICOM."""
+        folder = qt.QFileDialog.getExistingDirectory(None, _("Folder for the DICOM files"))
+        if not folder:
+            return
+        with slicer.util.tryWithErrorDisplay(_("The DICOM files cannot be written.")):
+            dependencies.ensureDependencies(self.moduleName, deepLearning=False)
+            self.logic.saveAsDicom(
+                self.logic.resultOf(self._parameterNode), folder,
+                onProgress=self.panel.showProgress, onFinished=self.onSavedAsDicom,
+                onFailed=self.onFailed)
+            self.panel.setRunning(True)
+            self._checkCanApply()
+
+    def onSavedAsDicom(self, folder) -> None:
+        """Called when the files are written: they may go into Slicer's DICOM database, too."""
+        self.panel.setRunning(False)
+        self._checkCanApply()
+        self.panel.showMessage(_("Written to {folder}").format(folder=folder))
+        if dicom.hasDatabase() and slicer.util.confirmYesNoDisplay(
+                _("Add the findings to Slicer's DICOM database, beside the current CT?")):
+            with slicer.util.tryWithErrorDisplay(
+                    _("The DICOM database did not take the files."), waitCursor=True):
+                dicom.addToDatabase(folder)
 
     def _drawChange(self) -> None:
         """Draw the changes with the threshold and the opacity that the sliders show."""
@@ -550,6 +613,7 @@ class TemporalSubtractionLogic(ReadingRoomLogic):
         priorVolume: vtkMRMLScalarVolumeNode,
         currentVolume: vtkMRMLScalarVolumeNode,
         transform: vtkMRMLTransformNode | None = None,
+        bones: vtkMRMLSegmentationNode | None = None,
         method: str = "classical",
         model: str = "",
         device: str = "auto",
@@ -567,6 +631,8 @@ class TemporalSubtractionLogic(ReadingRoomLogic):
         :param currentVolume: the later CT.
         :param transform: moves the prior CT onto the current one, in their own coordinates; None
           to align the bones here.
+        :param bones: of the current CT, with segments named after bones, for the names of the
+          candidates' bones; None to do without.
         :param method: "classical", "modern" or "seed".
         :param model: name of a model, or folder of one; empty for a method that needs none.
         :param device: "auto", "cpu", "cuda" or "mps"; for models.
@@ -598,6 +664,10 @@ class TemporalSubtractionLogic(ReadingRoomLogic):
                 path = os.path.join(folder, "given.h5")
                 transforms.writeTransform(transform, path, currentVolume)
                 arguments += ["--transform", path]
+            if bones:
+                path = os.path.join(folder, "bones.seg.nrrd")
+                segmentations.writeAsOneLayer(bones, path)
+                arguments += ["--bones", path]
             if model:
                 arguments += ["--model", model, "--device", device, "--seed", seed]
             return arguments
@@ -700,6 +770,42 @@ class TemporalSubtractionLogic(ReadingRoomLogic):
         with open(path("report.html"), "w", encoding="utf-8") as file:
             file.write(self._reportPage(result, candidates, accepted))
         return target
+
+    def saveAsDicom(self, result: TemporalSubtractionResult, folder: str, wait: bool = False,
+                    onProgress=None, onFinished=None, onFailed=None):
+        """
+        Write the accepted candidates as DICOM objects of the current CT's study.
+
+        :param folder: a new folder, named after the current CT, is made in it.
+        :param wait, onProgress, onFailed: as for `process`.
+        :param onFinished: called with the path of the new folder.
+        :return: path of the new folder if ``wait``, otherwise None.
+        :raises RuntimeError: as from `process`.
+        """
+        current = dicom.fileOf(result.currentVolume)
+        if not current:
+            raise RuntimeError(_("The current CT was not loaded from DICOM."))
+        name = results.fileName(result.currentVolume)
+        target = os.path.join(folder, _("{name} findings").format(name=name).strip())
+
+        def prepare(temporary):
+            compared = os.path.join(temporary, "compared")
+            os.mkdir(compared)
+            files = {"candidates": "candidates.csv", "candidate_labels": "candidates.nrrd",
+                     "expected": "expected.nrrd"}
+            paths = {role: os.path.join(compared, name) for role, name in files.items()}
+            candidates = candidatesOf(result.candidates)
+            write_rows(candidates, paths["candidates"])
+            segmentations.writeLabels(
+                result.segmentation, {c.key: c.number for c in candidates}, result.currentVolume,
+                paths["candidate_labels"])
+            volumes.writeVolume(result.expectedVolume, paths["expected"])
+            with open(os.path.join(compared, "result.json"), "w", encoding="utf-8") as file:
+                json.dump(result.manifest | {"files": files}, file)
+            return ["findings", compared, current, "--output", target, "--progress", "json"]
+
+        return self._runner.runInFolder(prepare, lambda manifest: manifest["folder"], onFinished,
+                                        onFailed, onProgress, wait)
 
     def _reportPage(self, result, candidates, accepted) -> str:
         """The report: what was compared, and the accepted candidates with pictures."""

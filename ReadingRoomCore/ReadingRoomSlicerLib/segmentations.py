@@ -67,6 +67,17 @@ def writeSegmentation(segmentationNode, path: str, segmentIds=None) -> None:
         raise RuntimeError(f"The segmentation could not be written to {path}.")
 
 
+def writeAsOneLayer(segmentationNode, path: str) -> None:
+    """Write a .seg.nrrd file in which no segments overlap: of those that do, the later one counts.
+
+    :raises RuntimeError: when it cannot be written.
+    """
+    part = _partOf(segmentationNode, segmentationNode.GetSegmentation().GetSegmentIDs())
+    part.SetSourceRepresentationToBinaryLabelmap()
+    part.GetSegmentation().CollapseBinaryLabelmaps(True)
+    writeSegmentation(part, path)
+
+
 def _partOf(segmentationNode, segmentIds):
     """Some of the segments; a node of no scene."""
     part = slicer.vtkMRMLSegmentationNode()

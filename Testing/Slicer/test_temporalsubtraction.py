@@ -629,6 +629,200 @@ def test_given_deformation_that_no_file_can_hold_becomes_a_grid(quick):
     assert result.candidates.GetNumberOfRows() == 2
 
 
+# DICOM
+
+
+class StandInDatabase:
+    """What the panel asks of Slicer's DICOM database (ctkDICOMDatabase)."""
+
+    isOpen = True
+
+    def __init__(self, files):
+        self.files = files
+
+    def fileForInstance(self, uid):
+        return self.files.get(uid, "")
+
+
+def write_dicom(folder, volume):
+    """A series with the voxels of a volume, its slices from above to below; files by UID."""
+    import pydicom
+    import slicer
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    folder.mkdir()
+    series, study, frame = generate_uid(), generate_uid(), generate_uid()
+    files = {}
+    voxels = slicer.util.arrayFromVolume(volume)
+    for number, plane in enumerate(voxels[::-1]):
+        meta = FileMetaDataset()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        meta.MediaStorageSOPClassUID = CTImageStorage
+        meta.MediaStorageSOPInstanceUID = generate_uid()
+        dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+        dataset.SOPClassUID = CTImageStorage
+        dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
+        dataset.FrameOfReferenceUID, dataset.Modality = frame, "CT"
+        dataset.PatientID, dataset.SeriesNumber, dataset.InstanceNumber = "4711", 3, number + 1
+        x, y, z = ras_of((0, 0, len(voxels) - 1 - number)) * (-1, -1, 1)
+        dataset.ImagePositionPatient = [x, y, z]
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        dataset.PixelSpacing, dataset.SliceThickness = [SPACING, SPACING], SPACING
+        dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1024
+        dataset.Rows, dataset.Columns = plane.shape
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+        dataset.BitsAllocated = dataset.BitsStored = 16
+        dataset.HighBit, dataset.PixelRepresentation = 15, 0
+        dataset.PixelData = (plane + 1024).astype("<u2").tobytes()
+        path = folder / f"{number:03}.dcm"
+        pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+        files[dataset.SOPInstanceUID] = str(path)
+    return files
+
+
+@pytest.fixture
+def dicom_result(quick, tmp_path, monkeypatch):
+    """A result whose current CT was loaded from DICOM, as far as Slicer can tell."""
+    import slicer
+
+    prior, current = add_pair()
+    # the fixture's block of bone lies in soft tissue alone, which no CT scanner shows
+    slicer.util.arrayFromVolume(current)[:, :3] = -1000
+    files = write_dicom(tmp_path / "ct", current)
+    current.SetAttribute("DICOM.instanceUIDs", " ".join(files))
+    monkeypatch.setattr(slicer, "dicomDatabase", StandInDatabase(files), raising=False)
+    return apply(quick, prior, current)
+
+
+def real_runner(quick):
+    """Let the panel run the module's own commands; the comparison was the stand-in's."""
+    from ReadingRoomSlicerLib.jobs import JobRunner
+
+    quick.logic.shutdown()
+    quick.logic._runner = JobRunner("TemporalSubtractionLib")
+
+
+def test_dicom_is_grey_and_says_why(quick, dicom_result, monkeypatch):
+    import slicer
+
+    button = quick.ui.dicomButton
+    assert not button.enabled and "Accept a candidate first" in button.toolTip
+    quick.ui.resultTable.selectRow(0)
+    quick.ui.acceptButton.click()
+    assert button.enabled and "DICOM report" in button.toolTip
+    quick.ui.undoButton.click()
+    assert not button.enabled
+    quick.ui.acceptButton.click()
+    monkeypatch.setattr(slicer.dicomDatabase, "files", {})
+    quick.enter()
+    assert not button.enabled and "not loaded from DICOM" in button.toolTip
+    monkeypatch.delattr(slicer, "dicomDatabase")  # Slicer without DICOM
+    quick.enter()
+    assert not button.enabled and "not loaded from DICOM" in button.toolTip
+    slicer.mrmlScene.RemoveNode(dicom_result.expectedVolume)
+    quick.enter()
+    assert not button.enabled and "no longer in the scene" in button.toolTip
+    slicer.mrmlScene.RemoveNode(dicom_result.candidates)
+    quick.enter()
+    assert not button.enabled and "no result" in button.toolTip
+
+
+def test_accepted_candidates_are_saved_as_dicom_and_offered_to_the_database(
+        quick, dicom_result, tmp_path, monkeypatch):
+    import pydicom
+    import qt
+    import slicer
+
+    from ReadingRoomSlicerLib import dicom
+
+    added, asked = [], []
+    monkeypatch.setattr(dicom, "addToDatabase", added.append)
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay",
+                        lambda text, *_args, **_options: asked.append(text) or True)
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_args: str(tmp_path))
+    quick.ui.resultTable.selectRow(1)
+    quick.ui.acceptButton.click()
+    real_runner(quick)
+    quick.ui.dicomButton.click()
+    assert quick.logic.running and not quick.ui.dicomButton.enabled
+    process_events(lambda: not quick.logic.running)
+    target = tmp_path / "Müller CT findings"
+    assert quick.ui.messageLabel.text == f"Written to {target}", quick.panel._log
+    assert sorted(path.name for path in target.iterdir()) == [
+        "findings_seg.dcm", "findings_sr.dcm", "result.json"]
+    segmentation = pydicom.dcmread(target / "findings_seg.dcm")
+    assert [segment.SegmentLabel for segment in segmentation.SegmentSequence] == ["2 thinner"]
+    assert segmentation.PatientID == "4711"
+    places = [frame.PlanePositionSequence[0].ImagePositionPatient[2]
+              for frame in segmentation.PerFrameFunctionalGroupsSequence]
+    assert min(places) <= ras_of(THIN)[2] <= max(places)
+    assert segmentation.pixel_array.sum() == (slicer.util.arrayFromSegmentBinaryLabelmap(
+        dicom_result.segmentation, "2", dicom_result.currentVolume) > 0).sum()
+    assert added == [str(target)] and "DICOM database" in asked[0]
+    assert quick.ui.dicomButton.enabled
+
+    quick.ui.dicomButton.click()  # once more: what is there is not overwritten
+    process_events(lambda: not quick.logic.running)
+    assert "choose another output folder" in quick.ui.messageLabel.text
+
+
+def test_the_database_copies_the_files(slicer_scene, monkeypatch):
+    import sys
+    from types import ModuleType, SimpleNamespace
+
+    import slicer
+
+    from ReadingRoomSlicerLib import dicom
+
+    calls = []
+    module = ModuleType("DICOMLib")
+    module.DICOMUtils = SimpleNamespace(
+        importDicom=lambda *arguments: calls.append(arguments) or len(calls) == 1)
+    monkeypatch.setitem(sys.modules, "DICOMLib", module)
+    assert not dicom.hasDatabase()
+    monkeypatch.setattr(slicer, "dicomDatabase", StandInDatabase({}), raising=False)
+    assert dicom.hasDatabase()
+    dicom.addToDatabase("somewhere")
+    assert calls == [("somewhere", slicer.dicomDatabase, True)]
+    with pytest.raises(RuntimeError, match="could not be imported"):
+        dicom.addToDatabase("somewhere")
+    slicer.dicomDatabase.isOpen = False
+    assert not dicom.hasDatabase()
+
+
+def test_chosen_bones_go_along_and_name_the_candidates(quick):
+    import slicer
+
+    from ReadingRoomLib.segmentation_files import read_seg_nrrd
+    from ReadingRoomSlicerLib import segmentations
+
+    prior, current = add_pair()
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "TotalSegmentator")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(current)
+    shape = slicer.util.arrayFromVolume(current).shape
+    for name, begin, end in (("L3 vertebra", 0, 22), ("Aorta", 10, 40), ("hip_left", 20, 40)):
+        inside = np.zeros(shape, np.uint8)  # the later one counts where they overlap
+        inside[:, :, begin:end] = 1
+        segment = node.GetSegmentation().AddEmptySegment(name, name)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(inside, node, segment, current)
+    quick.ui.namedBonesSelector.setCurrentNode(node)
+    assert quick._parameterNode.namedBones == node
+    result = apply(quick, prior, current)
+    assert result.manifest["bones"] == ["L3 vertebra", "Aorta", "hip_left"]
+    layers = node.GetSegmentation().GetNumberOfLayers()
+    assert layers > 1  # the user's own stay as they were
+    path = Path(slicer.app.temporaryPath) / "one.seg.nrrd"
+    segmentations.writeAsOneLayer(node, str(path))
+    labels, segments = read_seg_nrrd(path)
+    path.unlink()
+    values = {segment.value: segment.name for segment in segments}
+    places = [labels.TransformPhysicalPointToIndex((ras_of((i, 5, 5)) * (-1, -1, 1)).tolist())
+              for i in (5, 15, 30)]
+    assert [values[labels[place]] for place in places] == ["L3 vertebra", "Aorta", "hip_left"]
+
+
 # Samples
 
 

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from ReadingRoomLib.commands import OutputOption, ProgressOption, make_app, run_job
 from ReadingRoomLib.errors import BadInput
+from ReadingRoomLib.segmentation_files import read_seg_nrrd
 
 SHIFT = (6.0, -3.0, 9.0)  # mm, LPS, from a point of the prior scan to the same one of the current
 BONE_HU, ERROR_HU = 150, 20.0
@@ -29,6 +30,7 @@ def subtract(
     current: Path,
     output: OutputOption,
     transform: Path | None = None,
+    bones: Path | None = None,
     method: str = "classical",
     model: str = "",
     device: str = "",
@@ -67,6 +69,7 @@ def subtract(
             | {"transform": "transform.h5", "candidates": "candidates.csv"},
             aligned_share=0.925, good_quality=0.5, method=method,
             displacements=[displacement(motion, now, place) for place in (0.2, 0.8)],
+            bones=[segment.name for segment in read_seg_nrrd(bones)[1]] if bones else [],
             options={"model": model, "device": device, "asked_seed": seed})
 
 
