@@ -35,14 +35,14 @@ class Alignment:
         transform: from points of the current CT to those of the prior one, mm, LPS; resamples the
             prior CT onto the current one.
         quality: how well the two fit, from :mod:`.quality`.
-        aligned_share: of the bone, how much fits well enough to be compared, 0 to 1.
+        contrast: what contrast agent fills in the current and the prior CT, from :mod:`.contrast`.
     """
 
     current: ImageInput
     prior: ImageInput
     transform: sitk.Transform
     quality: sitk.Image
-    aligned_share: float
+    contrast: tuple[sitk.Image, sitk.Image]
 
 
 def run(job: Job, prior: Path, current: Path, transform: Path | None = None) -> None:
@@ -56,6 +56,7 @@ def run(job: Job, prior: Path, current: Path, transform: Path | None = None) -> 
         BadInput: as from :func:`align`.
     """
     alignment = align(job, prior, current, transform)
+    _tell_share(job, alignment.quality, transform)
     job.progress.stage("write", 2, "Writing the result")
     now, before = alignment.current.image, alignment.prior.image
     sitk.WriteTransform(alignment.transform, str(job.folder / "transform.h5"))
@@ -108,11 +109,17 @@ def align(job: Job, prior: Path, current: Path, transform: Path | None = None) -
         bent_share = 0.0
         if transform is not None:  # ours moves every place of the skeleton rigidly
             quality, bent_share = without_bent_bone(quality, found)
-    share = _share_of_good(quality, transform)
-    _warn_of_quality(job, share, bent_share, transform)
-    job.record(aligned_share=round(share, 4), good_quality=GOOD)
+    if not (sitk.GetArrayViewFromImage(quality) > 0).any():
+        raise BadInput(
+            "There is no bone that both scans show: choose two CTs of the skeleton that overlap."
+            if transform is None else
+            f"{transform.name} does not take the bones of the current CT into the prior one: "
+            "choose the transform from the current to the prior CT.")
+    if bent_share > MUCH_BENT:
+        job.warn(f"{transform.name} bends {bent_share:.0%} of the bone, which could hide a lesion: "
+                 "those places are left out in the quality map.")
     job.progress.advance(1)
-    return Alignment(now, before, found, quality, share)
+    return Alignment(now, before, found, quality, (contrasts[0], contrasts[1]))
 
 
 def read_transform(path: Path, current: sitk.Image) -> sitk.Transform:
@@ -168,22 +175,11 @@ def _register(job: Job, now: sitk.Image, before: sitk.Image, mask: sitk.Image) -
     return motion.transform(now)
 
 
-def _share_of_good(quality: sitk.Image, transform: Path | None) -> float:
+def _tell_share(job: Job, quality: sitk.Image, transform: Path | None) -> None:
+    """Record how much of the bone fits, and warn when that is little."""
     values = sitk.GetArrayViewFromImage(quality)
-    bone = values > 0
-    if not bone.any():
-        raise BadInput(
-            "There is no bone that both scans show: choose two CTs of the skeleton that overlap."
-            if transform is None else
-            f"{transform.name} does not take the bones of the current CT into the prior one: "
-            "choose the transform from the current to the prior CT.")
-    return float((values[bone] >= GOOD).mean())
-
-
-def _warn_of_quality(job: Job, share: float, bent_share: float, transform: Path | None) -> None:
-    if bent_share > MUCH_BENT:
-        job.warn(f"{transform.name} bends {bent_share:.0%} of the bone, which could hide a lesion: "
-                 "those places are left out in the quality map.")
+    share = float((values[values > 0] >= GOOD).mean())
+    job.record(aligned_share=round(share, 4), good_quality=GOOD)
     if share < LITTLE_ALIGNED:
         advice = ("look at the quality map before comparing" if transform is None else
                   f"check that {transform.name} goes from the current to the prior CT")

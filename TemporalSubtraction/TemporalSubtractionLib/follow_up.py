@@ -13,7 +13,7 @@ from ReadingRoomLib.geometry import AIR_HU, image_like
 
 NEAR_MM = 40.0  # from a bone, within which what lies there moves along
 FAR_STEP_MM = 8.0
-INVERSIONS, STILL_MM = 5, 0.01
+INVERSIONS, STILL_MM = 5, 0.05
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from scipy import ndimage
 from ReadingRoomLib.errors import BadInput
 
 from .bones import bone_mask
+from .contrast import contrast_filled
 from .pair_checks import turn_of
 
 FINEST_MM = 1.3  # finer voxels are averaged: lesions are larger, and noise and time fall
@@ -47,7 +48,8 @@ class Harmonised:
     offset: float
 
 
-def harmonise(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform) -> Harmonised:
+def harmonise(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform,
+              contrast: tuple[sitk.Image, sitk.Image] | None = None) -> Harmonised:
     """Bring a prior CT onto the grid of the current one, with the looks of the current one.
 
     The current scan is averaged to voxels of about 1.5 mm along its own axes, never interpolated.
@@ -58,6 +60,7 @@ def harmonise(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform)
     Args:
         current, prior: HU.
         transform: from points of the current CT to points of the prior one.
+        contrast: of :func:`.contrast.contrast_filled` for either, where it is known.
 
     Raises:
         BadInput: the slices are too thick, or the scans share no bone.
@@ -73,7 +76,9 @@ def harmonise(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform)
     spacing = now.GetSpacing()[::-1]
     seen = ndimage.binary_erosion(b > BEYOND / 30)
     b[~seen] = a[~seen]
-    mask = (_bone(now) | _bone(aligned)) & seen & _body(a, spacing)
+    mine, theirs = contrast or (contrast_filled(current), contrast_filled(prior))
+    theirs = sitk.Resample(theirs, now, transform, sitk.sitkNearestNeighbor)
+    mask = (_bone(now, mine) | _bone(aligned, theirs)) & seen & _body(a, spacing)
     if not mask.any():
         raise BadInput("The two scans share no bone: choose two CTs of the same part of the body.")
     gain, offset = _density_fit(a, b, mask, spacing)
@@ -119,14 +124,13 @@ def _averaged(image: sitk.Image) -> sitk.Image:
                      sitk.sitkFloat32)
 
 
-def _bone(image: sitk.Image) -> np.ndarray:
-    return sitk.GetArrayFromImage(bone_mask(image)) > 0
+def _bone(image: sitk.Image, contrast: sitk.Image) -> np.ndarray:
+    return sitk.GetArrayFromImage(bone_mask(image, contrast)) > 0
 
 
 def _body(ct: np.ndarray, spacing) -> np.ndarray:
     """The patient without what is thin: cables, tubes, clothes and the cover of the table."""
     widths = [max(1, round(THIN_MM / 2 / step)) for step in spacing]
-    ball = np.ones([2 * width + 1 for width in widths], bool)
     outer = [(width, width) for width in widths]  # what leaves the field of view is not thin
     solid = np.pad(ct > SKIN_HU, outer, mode="edge")
     inner = tuple(slice(width, -width) for width in widths)
@@ -136,7 +140,7 @@ def _body(ct: np.ndarray, spacing) -> np.ndarray:
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     body = np.isin(parts, np.flatnonzero(sizes > SMALLEST_PART * sizes.max()))
-    return ndimage.binary_dilation(body, ball)[inner]
+    return ndimage.maximum_filter(body, [2 * width + 1 for width in widths])[inner]
 
 
 def _difference_of_sharpness(a, b, mask, spacing) -> float:

@@ -25,6 +25,7 @@ from .quality import WORST
 
 CALIBRATIONS = Path(__file__).parent / "calibrations.json"
 CLASSICAL = "classical"
+LITTLE_COMPARED = 0.7  # share of the bone below which the user is told
 THRESHOLD = 3.0  # |z| from which a place is shown
 
 
@@ -62,7 +63,8 @@ class Subtraction:
 
 
 def make_alike(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform,
-               quality: sitk.Image, matched: bool) -> AlikeScans:
+               quality: sitk.Image, matched: bool,
+               contrast: tuple[sitk.Image, sitk.Image] | None = None) -> AlikeScans:
     """Bring two aligned CTs to where they can be compared.
 
     Args:
@@ -70,11 +72,12 @@ def make_alike(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform
         transform: from points of the current CT to points of the prior one.
         quality: of the alignment, 0 to 1.
         matched: whether every place of the prior CT is searched for the most similar one.
+        contrast: as for :func:`.harmonisation.harmonise`.
 
     Raises:
         BadInput: the scans cannot be compared.
     """
-    scans = harmonise(current, prior, transform)
+    scans = harmonise(current, prior, transform, contrast)
     bone = scans.bone & _unbent(quality, scans.grid)
     pair, fit = compare(scans.current, scans.prior, bone, scans.grid.GetSpacing()[::-1], matched)
     return AlikeScans(scans, pair, np.where(scans.bone, fit, 0))
@@ -115,13 +118,15 @@ def run(job: Job, prior: Path, current: Path, transform: Path | None = None,
     job.progress.stage("subtract", 2, "Comparing the bones")
     with quiet():
         scans = make_alike(alignment.current.image, alignment.prior.image, alignment.transform,
-                           alignment.quality, foresee.matched)
+                           alignment.quality, foresee.matched, alignment.contrast)
         job.progress.advance(1)
         found = subtract(scans, foresee)
     job.progress.advance(2)
     harmonised = scans.harmonised
     share = float(scans.pair.where.sum() / harmonised.bone.sum())
-    # matching mends what registration left, so this is told instead of the share before it
+    if share < LITTLE_COMPARED:
+        job.warn(f"Only {share:.0%} of the bone could be compared: nothing is said about the rest, "
+                 "see the quality map.")
     job.record(method=method, aligned_share=round(share, 4), good_quality=LEAST_FIT,
                threshold=THRESHOLD, candidates=len(found.candidates),
                smoothed_mm=round(harmonised.blur_mm, 2), gain=round(harmonised.gain, 3),
