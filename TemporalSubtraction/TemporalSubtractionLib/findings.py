@@ -58,7 +58,7 @@ def run(job: Job, result: Path, current: Path, accepted: Sequence[int] | None = 
     files = manifest["files"]
     if not NEEDED <= files.keys():
         raise BadInput(f"{result.name} holds no candidates: choose a folder that subtract wrote.")
-    rows = _chosen(read_rows(result / files["candidates"]), accepted)
+    rows = _chosen(_rows(result / files["candidates"]), accepted)
     job.progress.stage("read", 2, "Reading the current CT")
     source = read_series(current)
     scan = read_image(current)
@@ -96,6 +96,15 @@ def parse_numbers(text: str) -> list[int] | None:
         raise BadInput(f"--accepted {text} is no list of numbers: write it as 1,3,5.") from error
 
 
+def _rows(path: Path) -> list[CandidateRow]:
+    """Read the table, which people may have edited."""
+    try:
+        return read_rows(path)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{path.name} is not as subtract writes it: keep all of its columns, with "
+                       "commas between them, and change the column status only.") from error
+
+
 def _chosen(rows: Sequence[CandidateRow], numbers: Sequence[int] | None) -> list[CandidateRow]:
     if numbers is None:
         chosen = [row for row in rows if row.status == ACCEPTED]
@@ -112,11 +121,10 @@ def _chosen(rows: Sequence[CandidateRow], numbers: Sequence[int] | None) -> list
 
 def _check_same(current: sitk.Image, expected: sitk.Image, name: str) -> None:
     """Refuse a CT that is not as expected: findings must not be filed with another patient."""
-    values = sitk.GetArrayViewFromImage(expected)
-    compared = values != 0
-    there = sitk.GetArrayViewFromImage(sitk.Resample(
-        current, expected, sitk.Transform(), sitk.sitkLinear, AIR_HU))
-    pair = [array[compared].clip(*WINDOW_HU).astype(np.float32) for array in (there, values)]
+    there = sitk.Resample(current, expected, sitk.Transform(), sitk.sitkLinear, AIR_HU)
+    compared = sitk.GetArrayViewFromImage(expected) != 0
+    pair = [sitk.GetArrayViewFromImage(image)[compared].clip(*WINDOW_HU).astype(np.float32)
+            for image in (there, expected)]
     alike = np.std(pair[0]) > 0 and np.corrcoef(*pair)[0, 1] >= LEAST_LIKE
     if not alike:
         raise BadInput(f"{name} does not show what was compared: choose the current CT of the "

@@ -128,6 +128,10 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path, ct, result, capsys):
     sitk.WriteImage(read_image(ct).image, str(tmp_path / "ct.nii.gz"))
     assert "ct.nii.gz is not DICOM" in refusal(capsys, result, tmp_path / "ct.nii.gz", *output)
 
+    table = result / "candidates.csv"
+    table.write_text(table.read_text("utf-8").replace(",", ";"), "utf-8")
+    assert "with commas between them" in refusal(capsys, result, ct, *output)
+
     write_rows([ROWS[1]], result / "candidates.csv")
     assert "No candidate is accepted" in refusal(capsys, result, ct, *output)
 
