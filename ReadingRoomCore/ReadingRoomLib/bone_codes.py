@@ -70,4 +70,5 @@ def bone_site(name: str) -> tuple[Code, Code | None]:
             return code, side
     if not name:
         return codes.SCT.Bone, None
-    return Code(name[:_LONGEST_MEANING], PRIVATE_SCHEME, name[:_LONGEST_MEANING]), side
+    text = name.replace("\\", "/")[:_LONGEST_MEANING]  # DICOM parts values with backslashes
+    return Code(text, PRIVATE_SCHEME, text), side

@@ -32,6 +32,7 @@ from .volume_files import file_format, plain_paths, quiet
 MANUFACTURER = "ReadingRoom"
 DESCRIPTION = "Findings (research software, not a medical device)"  # shown in lists of series
 LABEL_CHARACTERS = 64  # of a segment's label, DICOM's Long String
+UTF_8 = "ISO_IR 192"  # the CT may have a narrower set, without the letters of a bone's name
 
 # Must be in every image (DICOM type 2), empty where unknown; programs that take out names leave
 # them out altogether.
@@ -287,6 +288,7 @@ def _segmentation(numbers: np.ndarray, findings: Sequence[Finding], tracking: Se
         device_serial_number=__version__,  # must not be empty; programs have no other
         content_label="FINDINGS",
         series_description=DESCRIPTION,
+        specific_character_set=UTF_8,
     )
 
 
@@ -321,6 +323,7 @@ def _report(segmentation: hd.seg.Segmentation, findings: Sequence[Finding],
         is_complete=True,
         is_final=False,  # and not verified: that is for the physician who signs it
         series_description=DESCRIPTION,
+        specific_character_set=UTF_8,
     )
 
 

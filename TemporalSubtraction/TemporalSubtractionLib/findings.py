@@ -136,7 +136,7 @@ def _finding(row: CandidateRow) -> Finding:
     denser = row.kind == DENSER
     return Finding(
         value=row.number,
-        name=row.name + (f", {row.bone}" if row.bone else ""),
+        name=row.name + (f", {row.bone}" if row.bone else "").replace("\\", "/"),
         quantities=[
             Quantity(codes.SCT.Volume, row.volume_ml, codes.UCUM.CubicCentimeter),
             Quantity(codes.SCT.Diameter, row.diameter_mm, codes.UCUM.Millimeter,

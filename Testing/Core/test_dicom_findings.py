@@ -238,6 +238,21 @@ def test_names_that_were_taken_out_stay_empty(tmp_path):
     assert not segmentation.PatientName and not report.PatientID
 
 
+def test_letters_of_any_language_are_kept(tmp_path):
+    """Those of a bone, and the patient's in the narrower character set of the CT."""
+    def edit(dataset, index):
+        dataset.SpecificCharacterSet = "ISO_IR 100"
+        dataset.PatientName = "Müller^Jürgen"
+
+    write_series(tmp_path / "ct", edit=edit)
+    labels = two_findings(read_image(tmp_path / "ct").image)
+    site, _ = bone_site("第3腰椎 \\ Wirbel")
+    odd = Finding(3, "3 第3腰椎", [], site=site)
+    for dataset in write(tmp_path, labels, tmp_path / "ct", [odd]):
+        assert dataset.PatientName == "Müller^Jürgen"
+        assert "第3腰椎 / Wirbel" in str(dataset) and "3 第3腰椎" in str(dataset)
+
+
 # What cannot be written
 
 
