@@ -17,6 +17,8 @@ from ReadingRoomLib.segmentation_files import (
     read_segmentation,
     write_seg_nrrd,
 )
+from TemporalSubtractionLib import subtraction
+from TemporalSubtractionLib.__main__ import app
 from TemporalSubtractionLib.bone_names import name_candidates, read_bones
 from TemporalSubtractionLib.candidate_table import DENSER, CandidateRow, read_rows, write_rows
 
@@ -117,3 +119,19 @@ def test_files_without_names_are_refused(tmp_path):
             read_bones(tmp_path / name)
     with pytest.raises(BadInput, match="nothing.nrrd cannot be found"):
         read_bones(tmp_path / "nothing.nrrd")
+
+
+def test_subtract_names_bones_and_says_at_once_when_it_cannot(tmp_path, monkeypatch, capsys):
+    def compare(job, *_arguments):
+        sitk.WriteImage(image((40, 40, 100), {1: np.s_[10:14, 10:14, 25:30]}, (1.0, 1.0, 1.0)),
+                        str(job.folder / "candidates.nrrd"))
+        write_rows([CandidateRow(1, DENSER, *[1.0] * 9)], job.folder / "candidates.csv")
+
+    monkeypatch.setattr(subtraction, "run", compare)
+    output = tmp_path / "result"
+    command = ["subtract", "prior.nrrd", "current.nrrd", "--output", str(output),
+               "--progress", "none", "--bones"]
+    assert app.run([*command, str(tmp_path / "nothing.seg.nrrd")]) == 10
+    assert "nothing.seg.nrrd cannot be found" in capsys.readouterr().err
+    assert app.run([*command, str(write_bones(tmp_path / "bones.seg.nrrd"))]) == 0
+    assert [row.bone for row in read_rows(output / "candidates.csv")] == ["vertebrae_L3"]
