@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 SIZES_MM = (5.0, 8.0, 12.0)  # of changes that are looked for: full widths of Gaussians
-SEED = 1.2  # strength from which something is a candidate
+LEAST_STRENGTH = 1.2  # of :func:`strength_of`, from which something is a candidate
 DEPTH_MM = 3.5  # below the surface of bone, where z counts in full
 LEAST_BONE = 0.35  # of a neighbourhood; with less, the mean falls
 GROWN = 0.5  # share of the strength in its middle where a candidate ends
@@ -26,7 +26,7 @@ class Candidate:
     Attributes:
         number: its value among the labels, from 1, the most suspicious first.
         kind: "denser" or "thinner".
-        score: mean z of the neighbourhood where that is largest; larger is more suspicious.
+        score: strength in its middle; larger is more suspicious.
         volume_ml, diameter_mm: of its voxels, and of the sphere of that volume.
         mean_z, peak_z: with sign.
         hu_change: mean of current minus expected density, HU.
@@ -45,7 +45,8 @@ class Candidate:
 
 
 def find_candidates(strength: np.ndarray, z: np.ndarray, change: np.ndarray,
-                    spacing: tuple[float, float, float]) -> tuple[list[Candidate], np.ndarray]:
+                    spacing: tuple[float, float, float], least: float = LEAST_STRENGTH,
+                    ) -> tuple[list[Candidate], np.ndarray]:
     """Group what stands out into candidates.
 
     Args:
@@ -54,6 +55,7 @@ def find_candidates(strength: np.ndarray, z: np.ndarray, change: np.ndarray,
         z: standard normal in unchanged bone.
         change: current minus expected density, HU.
         spacing: mm, (z, y, x).
+        least: strength from which something is a candidate.
 
     Returns:
         Candidates by falling strength, and their numbers in every voxel, uint16.
@@ -62,7 +64,7 @@ def find_candidates(strength: np.ndarray, z: np.ndarray, change: np.ndarray,
     candidates: list[Candidate] = []
     # maxima among their neighbours, the strongest first; each takes what belongs to it
     level = np.abs(strength)
-    peaks = np.argwhere((level > SEED) & (level == ndimage.maximum_filter(level, 3)))
+    peaks = np.argwhere((level > least) & (level == ndimage.maximum_filter(level, 3)))
     for peak in peaks[np.argsort(-level[tuple(peaks.T)], kind="stable")]:
         if labels[tuple(peak)] or len(candidates) == MOST:
             continue

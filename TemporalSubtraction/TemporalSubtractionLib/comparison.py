@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from . import classical
 from .calibration import Calibration
-from .candidates import strength_of
+from .candidates import LEAST_STRENGTH, strength_of
 from .quality import WORST, local_correlation
 from .registration import WINDOW_HU
 
@@ -47,13 +47,15 @@ class Finding:
     Attributes:
         expected, error: density to expect and its standard deviation, HU.
         z: standard normal where nothing changed, above 0 where denser.
-        strength: the same of neighbourhoods, which candidates are found by.
+        strength: how much the neighbourhood of a voxel changed, with sign.
+        least: strength from which a place is a candidate.
     """
 
     expected: np.ndarray
     error: np.ndarray
     z: np.ndarray
     strength: np.ndarray
+    least: float = LEAST_STRENGTH
 
 
 class Method(Protocol):

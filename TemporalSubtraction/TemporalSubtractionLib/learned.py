@@ -26,6 +26,7 @@ UNET = "monai.networks.nets.UNet"
 NETWORK_OF = {"modern": UNET,
               "seed": f"{ResidualCNN.__module__}.{ResidualCNN.__qualname__}"}
 BLOCK, MARGIN = 64, 16  # voxels computed at a time, and what the network sees around them
+LEAST_Z = 4.0  # of a neighbourhood, from which it is a candidate: there are many thousands
 MULTIPLE = 4  # of the voxels along each axis: the U-Net halves them twice
 
 
@@ -95,14 +96,14 @@ class Learned:
     def __call__(self, pair: Compared) -> Finding:
         expected, error, z = self.raw(pair)
         calibrated = self.calibrations[0](z[0])
-        if self.recipe.sizes_mm:
-            strength = np.zeros_like(calibrated)
-            for calibration, size in zip(self.calibrations[1:], z[1:], strict=True):
-                mean = calibration(size)
-                strength = np.where(np.abs(mean) > np.abs(strength), mean, strength)
-        else:
+        if not self.recipe.sizes_mm:
             strength = self.calibrations[0](strength_of(z[0], pair.where, pair.spacing))
-        return Finding(expected, error, calibrated, strength)
+            return Finding(expected, error, calibrated, strength)
+        strength = np.zeros_like(calibrated)
+        for calibration, size in zip(self.calibrations[1:], z[1:], strict=True):
+            mean = calibration(size)
+            strength = np.where(np.abs(mean) > np.abs(strength), mean, strength)
+        return Finding(expected, error, calibrated, strength, LEAST_Z)
 
     def raw(self, pair: Compared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Expected density and its error in HU, and z before calibration of voxels and sizes."""

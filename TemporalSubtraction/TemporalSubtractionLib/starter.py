@@ -38,7 +38,7 @@ from .subtraction import CALIBRATIONS, CLASSICAL, AlikeScans, make_alike
 from .training_pairs import PairPatches, read_pair, save_pair
 
 FOLDER = Path(__file__).parent
-SEEDS = (201, 202, 203)  # of the follow-ups of each patient
+SEEDS = (201, 202)  # of a patient's follow-up: the first that can be aligned is taken
 NEVER_SHOWN = ("InVesalius cranium",)  # GPL, which the models are not
 FOLDS = 4  # groups of patients that are held out in turn
 MOST_VOXELS = 50_000  # of a patient
@@ -92,7 +92,7 @@ PLANS = {plan.recipe.name: plan for plan in (
         "starter", MODERN,
         {"spatial_dims": 3, "in_channels": MODERN.in_channels, "out_channels": MODERN.out_channels,
          "channels": [12, 24, 48, 96], "strides": [1, 2, 2], "num_res_units": 1, "norm": None},
-        TrainingSettings(steps=1500, batch_size=4, learning_rate=1e-3, decay_share=0.4,
+        TrainingSettings(steps=900, batch_size=4, learning_rate=1e-3, decay_share=0.4,
                          average_decay=0.99),
         "A residual U-Net in 3D (MONAI) that sees the prior CT where it agrees best with the "
         "current one, how far it had to be searched, and how large the difference usually is at "
@@ -103,7 +103,7 @@ PLANS = {plan.recipe.name: plan for plan in (
     Plan(
         "starter-seed", SEED,
         {"in_channels": SEED.in_channels, "out_channels": SEED.out_channels},
-        TrainingSettings(steps=800, batch_size=4, learning_rate=1e-3, decay_share=0.4,
+        TrainingSettings(steps=500, batch_size=4, learning_rate=1e-3, decay_share=0.4,
                          average_decay=0.99),
         "A plain residual CNN in 3D that predicts every voxel of the current CT from the aligned "
         "prior one together with its own error, after Hanaoka (KAKENHI 18K12095); the report gives "
@@ -119,22 +119,17 @@ WorkOption = Annotated[Path, typer.Option(help="Folder for pairs and trainings."
 
 
 @app.command()
-def pairs(
-    data: DataOption,
-    work: WorkOption,
-    seeds: Annotated[list[int], typer.Option("--seed", help="Of a follow-up; may be repeated.")]
-        = SEEDS,
-) -> None:
-    """Simulate stable follow-ups of every patient, aligned and matched."""
+def pairs(data: DataOption, work: WorkOption) -> None:
+    """Simulate a stable follow-up of every patient, aligned and matched."""
+    (work / "pairs").mkdir(parents=True, exist_ok=True)
     for patient, ct in patients(data):
-        for seed in seeds:
-            path = pair_path(work, patient, seed)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                try:
-                    save_pair(alike(simulated_pair(patient, ct, seed)).pair, path)
-                except BadInput as refused:
-                    typer.echo(f"{patient}, {seed}: {refused}", err=True)
+        for seed in SEEDS:
+            if pair_path(work, patient).exists():
+                break
+            try:
+                save_pair(alike(simulated_pair(patient, ct, seed)).pair, pair_path(work, patient))
+            except BadInput as refused:
+                typer.echo(f"{patient}, {seed}: {refused}", err=True)
 
 
 @app.command()
@@ -148,8 +143,8 @@ def train(
     """Train a network on the pairs in a folder."""
     plan = PLANS[recipe]
     settings = replace(plan.settings, steps=steps or plan.settings.steps)
-    shown = [paths for patient in CTS if patient not in (*held_out(fold), *NEVER_SHOWN)
-             if (paths := pairs_of(work, patient))]
+    shown = [path for patient in CTS if patient not in (*held_out(fold), *NEVER_SHOWN)
+             if (path := pair_path(work, patient)).exists()]
     if not shown:
         raise typer.BadParameter(f"There are no pairs in {work}: make them first.")
     patches = PairPatches(shown, plan.recipe, settings.steps * settings.batch_size, settings.seed)
@@ -197,8 +192,8 @@ def calibrate(
     output: Annotated[Path, typer.Option(help="File to write.")] = CALIBRATIONS,
 ) -> None:
     """Learn from stable pairs how large z is where nothing changed, without a model."""
-    z = {patient: voxels_of(_classical_z(read_pair(paths[0])))
-         for patient in CTS if (paths := pairs_of(work, patient))}
+    z = {patient: voxels_of(_classical_z(read_pair(path)))
+         for patient in CTS if (path := pair_path(work, patient)).exists()}
     for patient, values in z.items():
         typer.echo(f"{patient}: {shares_within(values)}")
     made = by_patient(list(z.values()))
@@ -257,12 +252,8 @@ def _card(plan: Plan, steps: int, found: dict) -> str:
         scores="\n".join([f"{found['dataset']}.", "", *lines]) if lines else "Not measured yet.")
 
 
-def pair_path(work: Path, patient: str, seed: int) -> Path:
-    return work / "pairs" / f"{patient.replace(' ', '_')}-{seed}.npz"
-
-
-def pairs_of(work: Path, patient: str) -> list[Path]:
-    return sorted((work / "pairs").glob(f"{patient.replace(' ', '_')}-*.npz"))
+def pair_path(work: Path, patient: str) -> Path:
+    return work / "pairs" / f"{patient.replace(' ', '_')}.npz"
 
 
 def held_out(fold: int | None) -> list[str]:
@@ -277,12 +268,11 @@ def alike(pair: SimulatedPair, matched: bool = True) -> AlikeScans:
 def held_out_z(plan: Plan, work: Path) -> Iterator[tuple[str, np.ndarray]]:
     """z before calibration, (voxels, 1 + sizes), of each patient by a network not shown it."""
     for fold in range(FOLDS):
-        first = {patient: paths[0] for patient in held_out(fold)
-                 if (paths := pairs_of(work, patient))}
-        if first:
+        known = [patient for patient in held_out(fold) if pair_path(work, patient).exists()]
+        if known:
             method = Learned(plan.trained(work, fold)[0], plan.recipe, ())
-        for patient, path in first.items():
-            pair = read_pair(path)
+        for patient in known:
+            pair = read_pair(pair_path(work, patient))
             yield patient, voxels_of(method.raw(pair)[2][:, pair.where].T)
 
 

@@ -87,7 +87,8 @@ def subtract(scans: AlikeScans, method: Method) -> Subtraction:
     """Find what changed between two scans that were made alike as the method wants it."""
     finding = method(scans.pair)
     change = np.where(scans.pair.where, scans.pair.current - finding.expected, 0)
-    candidates, labels = find_candidates(finding.strength, finding.z, change, scans.pair.spacing)
+    candidates, labels = find_candidates(finding.strength, finding.z, change, scans.pair.spacing,
+                                         finding.least)
     return Subtraction(scans, finding, candidates, labels)
 
 

@@ -40,14 +40,14 @@ class PairPatches(Dataset):
     """Patches around bone: item k is drawn from the seed and k alone, every patient as often.
 
     Args:
-        patients: paths of the pairs of each patient.
+        paths: of the pairs, one of each patient.
         recipe: of the network.
         count: number of items.
         seed: first number of every draw.
     """
 
-    def __init__(self, patients: list[list[Path]], recipe: Recipe, count: int, seed: int) -> None:
-        self.patients = [[_prepared(path, recipe) for path in paths] for paths in patients]
+    def __init__(self, paths: list[Path], recipe: Recipe, count: int, seed: int) -> None:
+        self.pairs = [_prepared(path, recipe) for path in paths]
         self.recipe, self.count, self.seed = recipe, count, seed
 
     def __len__(self) -> int:
@@ -55,8 +55,7 @@ class PairPatches(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         random = np.random.default_rng((self.seed, index))
-        pairs = self.patients[random.integers(len(self.patients))]
-        planes, bone = pairs[random.integers(len(pairs))]
+        planes, bone = self.pairs[random.integers(len(self.pairs))]
         middle = bone[random.integers(len(bone))]
         start = [int(np.clip(m - size // 2, 0, max(0, there - size)))
                  for m, size, there in zip(middle, PATCH, planes.shape[1:], strict=True)]

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from figures import draw_froc, draw_qq
 from scipy import ndimage
 
 from ReadingRoomLib.bundles import load_bundle
@@ -85,11 +87,12 @@ class Readings:
         return result
 
 
-def of_all_methods(data: Path, folds: Path = NETWORKS) -> dict:
+def of_all_methods(data: Path, pictures: Path, folds: Path = NETWORKS) -> dict:
     """FROC of all methods, and the calibration of z in what did not change, by patient.
 
     Args:
         data: folder with the CTs.
+        pictures: folder that gets the curves, ``froc.png`` and ``qq.png``.
         folds: folder with the bundles that were not shown some of the patients each.
     """
     readings: dict[str, Readings] = {}
@@ -115,13 +118,17 @@ def of_all_methods(data: Path, folds: Path = NETWORKS) -> dict:
                 stable.setdefault(method.name, {}).setdefault(patient, voxels_of(
                     found.finding.z[alike_scans.pair.where & ~near_lesions]))
             print(f"{patient}, {seed}: read", file=sys.stderr)
+    draw_froc({name: partial(each.sensitivity, patients=list(each.cases))
+               for name, each in readings.items()}, pictures / "froc.png")
+    stable.pop(PLAIN, None)
+    draw_qq(stable, pictures / "qq.png")
     return {
         "dataset": f"simulated follow-ups of real CTs, {LESIONS} simulated lesions wanted in each; "
                    f"asked for are those of at least {LEAST_MM:g} mm; networks were not shown the "
                    "patient",
         **{name: each.summary() for name, each in readings.items()},
         "share_of_stable_bone": {name: {patient: shares_within(z) for patient, z in each.items()}
-                                 for name, each in stable.items() if name != PLAIN},
+                                 for name, each in stable.items()},
     }
 
 

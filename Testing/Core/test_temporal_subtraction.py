@@ -28,7 +28,7 @@ from TemporalSubtractionLib.comparison import Classical
 from TemporalSubtractionLib.follow_up import simulate_follow_up
 from TemporalSubtractionLib.harmonisation import harmonise
 from TemporalSubtractionLib.lesions import in_follow_up, insert_lesions
-from TemporalSubtractionLib.simulated_pairs import CTS
+from TemporalSubtractionLib.simulated_pairs import CTS, simulated_pair
 from TemporalSubtractionLib.subtraction import CALIBRATIONS, read_calibration
 from TemporalSubtractionLib.training_pairs import read_pair, save_pair
 
@@ -398,24 +398,25 @@ def training(patient, tmp_path_factory):
     file = folder / "data" / next(iter(CTS.values()))
     file.parent.mkdir(parents=True)
     sitk.WriteImage(sitk.Cast(patient[0], sitk.sitkInt16), str(file))
-    starter.pairs(folder / "data", folder, [201, 202])
+    starter.pairs(folder / "data", folder)
     return folder
 
 
-def test_the_calibration_is_learned_from_stable_pairs(training, tmp_path):
+def test_the_calibration_is_learned_from_stable_pairs(patient, training, tmp_path):
     output = tmp_path / "calibrations.json"
     starter.calibrate(training, output)
     written = json.loads(output.read_text("utf-8"))["classical"]
     assert written["patients"] == [next(iter(CTS))]
-    pair = read_pair(starter.pairs_of(training, next(iter(CTS)))[1])
+    ct = sitk.DICOMOrient(sitk.Cast(patient[0], sitk.sitkFloat32), "LPS")
+    pair = starter.alike(simulated_pair("phantom", ct, 103)).pair
     z = Classical(Calibration.read(written))(pair).z[pair.where]
     shares = starter.shares_within(z)
     assert shares["within_1"] == pytest.approx(68.3, abs=6)
     assert shares["within_2"] == pytest.approx(95.4, abs=4)
 
 
-def test_a_pair_on_disk_is_the_pair(patient, training, tmp_path):
-    pair = read_pair(starter.pairs_of(training, next(iter(CTS)))[0])
+def test_a_pair_on_disk_is_the_pair(training, tmp_path):
+    pair = read_pair(starter.pair_path(training, next(iter(CTS))))
     save_pair(pair, tmp_path / "again.npz")
     again = read_pair(tmp_path / "again.npz")
     assert again.spacing == pair.spacing
