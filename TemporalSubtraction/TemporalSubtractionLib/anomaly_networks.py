@@ -156,11 +156,11 @@ class Flow(nn.Module):
 
 
 class LikelihoodRatio(nn.Module):
-    """Two flows of the same kind: one knows bone, the other what any tissue looks like.
+    """Two flows of the same kind: one knows bone, the other bone with something foreign in it.
 
     A likelihood alone is large wherever there is little to see; what both flows find likely or
-    unlikely, such as noise and sharp edges, cancels in the ratio (Ren et al., NeurIPS 2019;
-    Serra et al., ICLR 2020; Schirrmeister et al., NeurIPS 2020).
+    unlikely, such as noise and sharp edges, cancels in the ratio (Ren et al., NeurIPS 2019, where
+    the second model learns from mutated input; Serra et al., ICLR 2020).
 
     Shapes: as of :class:`Flow`; output log background density minus log bone density.
     """

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from . import classical
 from .anomaly_networks import VOI, BoneAutoencoder, LikelihoodRatio
 from .anomaly_scan import MIDDLE_HU, SEEN_HU, UNIT_HU, Scan, seen
 
@@ -22,6 +21,7 @@ DEQUANTISED_HU = 10.0  # noise for the flows: without it air's one value has no 
 LESION_MM = 8.0  # full width of the neighbourhoods whose pattern and density are compared
 AROUND_MM = 30.0  # full width of the neighbourhood with whose bone density is compared
 STEP = VOI // 2  # between VOIs, which overlap
+SMALLEST_SCORE = 1e-3
 LARGEST_LOG_RATIO = 20.0  # nats a voxel, so that its exponential stays a number
 
 
@@ -39,17 +39,17 @@ def unusual(network: torch.nn.Module, scan: Scan, seed: int = 0, batch: int = 64
         on_batch: called with the number of VOIs done and their number.
 
     Returns:
-        By the name of the score how unusual each voxel is, with the sign of its change of density;
-        not calibrated, and 0 where there is no bone; and that change, HU.
+        By the name of the score how unusual each voxel is, in units of the median of this CT,
+        because noise and sharpness raise the scores of whole CTs; with the sign of its change,
+        not calibrated, and 0 where there is no bone. And that change, HU.
     """
     network = network.to(device).eval()
     if isinstance(network, BoneAutoencoder):
         reconstructed, code = _maps(network, scan, 0.0, seed, batch, device, on_batch)
         expected = reconstructed * UNIT_HU + MIDDLE_HU
         change = np.where(scan.bone, scan.density.clip(*SEEN_HU) - expected, 0)
-        error = classical.spread(change, expected, scan.bone, scan.spacing)
         sign = np.sign(_sum(change, scan, LESION_MM))
-        scores = {"error": change / np.where(scan.bone, error, 1), "code": sign * code,
+        scores = {"error": change, "code": sign * code,
                   "cosine": sign * (1 - _cosine(seen(scan.density), reconstructed, scan))}
     else:
         [ratio] = _maps(network, scan, DEQUANTISED_HU, seed, batch, device, on_batch)
@@ -59,8 +59,13 @@ def unusual(network: torch.nn.Module, scan: Scan, seed: int = 0, batch: int = 64
         sign = np.sign(_sum(change, scan, LESION_MM))
         # of one voxel, and positive as the other scores are
         scores = {"ratio": sign * np.exp(ratio.clip(max=LARGEST_LOG_RATIO))}
-    return ({name: np.where(scan.bone, score, 0).astype(np.float32)
-             for name, score in scores.items()}, change.astype(np.float32))
+    return ({name: _relative(score, scan.bone) for name, score in scores.items()},
+            change.astype(np.float32))
+
+
+def _relative(score: np.ndarray, bone: np.ndarray) -> np.ndarray:
+    usual = max(float(np.median(np.abs(score[bone]))), SMALLEST_SCORE)
+    return np.where(bone, score / usual, 0).astype(np.float32)
 
 
 def _maps(network, scan, noise_hu, seed, batch, device, on_batch) -> np.ndarray:

@@ -37,6 +37,7 @@ from .starter import by_patient, voxels_of
 
 TISSUE_HU = -250.0  # any tissue but lung is denser
 GAIN, OFFSET_HU, NOISE_HU = (0.9, 1.1), (-20.0, 20.0), (0.0, 25.0)  # of other scanners
+FOREIGN_VOXELS = (2.0, 6.0)  # radius of what is shown of another place
 CODE_WEIGHT = 1e-3  # of the norm of the code beside the reconstruction error
 
 HELD_OUT = (
@@ -81,14 +82,14 @@ class BoneVois(Dataset):
         length: number of batches.
         size: VOIs of a batch.
         seed: with it and its number alone a batch is drawn.
-        other_tissue: share of the VOIs that lie anywhere else in the body.
+        foreign: whether a ball in every VOI shows another place of the body.
         noise_hu: standard deviation of noise that every VOI gets.
     """
 
     def __init__(self, sources: list[Source], length: int, size: int, seed: int,
-                 other_tissue: float = 0.0, noise_hu: float = 0.0) -> None:
+                 foreign: bool = False, noise_hu: float = 0.0) -> None:
         self.sources, self.length, self.size, self.seed = sources, length, size, seed
-        self.other_tissue, self.noise_hu = other_tissue, noise_hu
+        self.foreign, self.noise_hu = foreign, noise_hu
 
     def __len__(self) -> int:
         return self.length
@@ -99,14 +100,34 @@ class BoneVois(Dataset):
         return {"image": vois, "label": vois}
 
     def _voi(self, random: np.random.Generator) -> np.ndarray:
-        source = self.sources[random.integers(len(self.sources))]
-        places = source.tissue if random.random() < self.other_tissue else source.bone
-        centre = np.unravel_index(places[random.integers(len(places))], source.density.shape)
-        voi = source.density[tuple(slice(c - VOI // 2, c + VOI // 2) for c in centre)]
-        voi = np.flip(voi, np.flatnonzero(random.random(3) < 0.5)).astype(np.float32)
+        source = self._any(random)
+        voi = _cut(source.density, source.bone, random)
+        if self.foreign:
+            other = self._any(random)
+            ball = _ball(random)
+            voi = (1 - ball) * voi + ball * _cut(
+                other.density, other.bone if random.random() < 0.5 else other.tissue, random)
         noise = np.hypot(random.uniform(*NOISE_HU), self.noise_hu)
         voi = voi * random.uniform(*GAIN) + random.uniform(*OFFSET_HU)
         return seen(voi + noise * random.standard_normal(voi.shape, np.float32))
+
+    def _any(self, random: np.random.Generator) -> Source:
+        return self.sources[random.integers(len(self.sources))]
+
+
+def _cut(density: np.ndarray, places: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The VOI around one of the places, mirrored at random."""
+    centre = np.unravel_index(places[random.integers(len(places))], density.shape)
+    voi = density[tuple(slice(c - VOI // 2, c + VOI // 2) for c in centre)]
+    return np.flip(voi, np.flatnonzero(random.random(3) < 0.5)).astype(np.float32)
+
+
+def _ball(random: np.random.Generator) -> np.ndarray:
+    """A ball with a soft edge anywhere in a VOI: 1 inside, 0 outside."""
+    axes = np.ogrid[:VOI, :VOI, :VOI]
+    distance = np.sqrt(sum((axis - centre) ** 2
+                           for axis, centre in zip(axes, random.uniform(0, VOI, 3), strict=True)))
+    return np.clip(random.uniform(*FOREIGN_VOXELS) - distance + 0.5, 0, 1).astype(np.float32)
 
 
 def autoencoder_loss(output: tuple[torch.Tensor, torch.Tensor], voi: torch.Tensor) -> torch.Tensor:
@@ -144,7 +165,7 @@ PLANS = {
         FLOW_SETTINGS, steps=1200)),
     "bone": Plan(Flow, flow_loss, {"size": 24, "noise_hu": DEQUANTISED_HU}, FLOW_SETTINGS),
     "background": Plan(Flow, flow_loss, {"size": 24, "noise_hu": DEQUANTISED_HU,
-                                         "other_tissue": 0.5}, FLOW_SETTINGS),
+                                         "foreign": True}, FLOW_SETTINGS),
 }
 
 
@@ -249,14 +270,15 @@ TRAINED_ON = (
 HOW_IT_WORKS = {
     "autoencoder": (
         "A convolutional autoencoder reconstructs cubes of 24 mm around bone from a code of 128 "
-        "numbers. Scores: error, by how much the density differs from the reconstruction, in units "
-        "of what is usual at places as steep in the same CT; code, the norm of the code; cosine, "
-        "one minus the cosine of the angle between the bone around a place and its reconstruction."
+        "numbers. Scores: error, by how much the density differs from the reconstruction; code, "
+        "the norm of the code; cosine, one minus the cosine of the angle between the bone around a "
+        "place and its reconstruction. Each counts in units of its median in the same CT."
     ),
     "flow": (
         "Two normalising flows of the Glow type give the likelihood of cubes of 24 mm: one knows "
-        "bone, the other any tissue. The score, ratio, is by how much more likely a place is to "
-        "the second. What is denser or thinner is told by the mean of the bone within 30 mm."
+        "bone, the other bone in which a ball of 6 to 18 mm shows another place of the body. The "
+        "score, ratio, is by how much more likely a place is to the second, in units of its median "
+        "in the same CT. What is denser or thinner is told by the mean of the bone within 30 mm."
     ),
 }
 
