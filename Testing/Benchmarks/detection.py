@@ -21,10 +21,11 @@ from ReadingRoomLib.errors import BadInput
 from TemporalSubtractionLib.candidates import strength_of
 from TemporalSubtractionLib.comparison import Classical, Compared, Finding, Method
 from TemporalSubtractionLib.learned import NETWORK_OF, Learned
+from TemporalSubtractionLib.lesions import Lesion
 from TemporalSubtractionLib.recipes import RECIPES
-from TemporalSubtractionLib.simulated_pairs import SimulatedPair, patients, simulated_pair
+from TemporalSubtractionLib.simulated_pairs import patients, simulated_pair
 from TemporalSubtractionLib.starter import FOLDS, alike, held_out, shares_within, voxels_of
-from TemporalSubtractionLib.subtraction import read_calibration, subtract
+from TemporalSubtractionLib.subtraction import AlikeScans, read_calibration, subtract
 
 SEEDS = (1, 2)
 LESIONS = 10  # wanted in each pair
@@ -49,20 +50,21 @@ class Readings:
     false: dict[str, list[float]] = field(default_factory=dict)
     cases: dict[str, int] = field(default_factory=dict)
 
-    def add(self, pair: SimulatedPair, truth: np.ndarray, found: list, labels: np.ndarray) -> None:
+    def add(self, patient: str, lesions: tuple[Lesion, ...], truth: np.ndarray, found: list,
+            labels: np.ndarray) -> None:
         """Note the candidates of one case; small lesions are neither asked for nor false."""
         best = dict.fromkeys(np.unique(truth[truth > 0]).tolist(), -np.inf)
-        wrong = self.false.setdefault(pair.patient, [])
+        wrong = self.false.setdefault(patient, [])
         for candidate in found:
             touched = np.unique(truth[(labels == candidate.number) & (truth > 0)]).tolist()
             for number in touched:
                 best[number] = max(best[number], candidate.score)
             if not touched:
                 wrong.append(candidate.score)
-        large = [lesion.number for lesion in pair.lesions if lesion.diameter_mm >= LEAST_MM]
-        self.hits.setdefault(pair.patient, []).extend(
+        large = [lesion.number for lesion in lesions if lesion.diameter_mm >= LEAST_MM]
+        self.hits.setdefault(patient, []).extend(
             best[number] for number in large if number in best)
-        self.cases[pair.patient] = self.cases.get(pair.patient, 0) + 1
+        self.cases[patient] = self.cases.get(patient, 0) + 1
 
     def sensitivity(self, rate: float, patients: list[str]) -> float:
         """Share of the lesions found where ``rate`` false positives a case are allowed."""
@@ -87,18 +89,65 @@ class Readings:
         return result
 
 
+@dataclass
+class Results:
+    """What all methods made of all cases.
+
+    Attributes:
+        readings: by method.
+        stable: by method and patient, z of bone that did not change.
+    """
+
+    readings: dict[str, Readings] = field(default_factory=dict)
+    stable: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+
+    def read(self, patient: str, lesions: tuple[Lesion, ...], truth: np.ndarray,
+             scans: dict[bool, AlikeScans], methods: list[Method]) -> None:
+        """Let all methods read a case.
+
+        Args:
+            patient: name.
+            lesions: that were put there.
+            truth: their numbers on the grid of the comparison.
+            scans: made alike, with and without matching.
+            methods: that may be measured on this patient.
+        """
+        unchanged = ~ndimage.binary_dilation(truth > 0, iterations=2)
+        for method in methods:
+            found = subtract(scans[method.matched], method)
+            self.readings.setdefault(method.name, Readings()).add(
+                patient, lesions, truth, found.candidates, found.labels)
+            self.stable.setdefault(method.name, {}).setdefault(patient, voxels_of(
+                found.finding.z[scans[method.matched].pair.where & unchanged]))
+
+    def summary(self, pictures: Path) -> dict:
+        """Numbers, and the curves as ``froc.png`` and ``qq.png``."""
+        z = {name: patients for name, patients in self.stable.items() if name != PLAIN}
+        draw_froc({name: partial(each.sensitivity, patients=list(each.cases))
+                   for name, each in self.readings.items()}, pictures / "froc.png")
+        draw_qq(z, pictures / "qq.png")
+        return {
+            "dataset": f"simulated follow-ups of real CTs, {LESIONS} simulated lesions wanted in "
+                       f"each; asked for are those of at least {LEAST_MM:g} mm; networks were not "
+                       "shown the patient",
+            **{name: each.summary() for name, each in self.readings.items()},
+            "share_of_stable_bone": {name: {patient: shares_within(values)
+                                            for patient, values in each.items()}
+                                     for name, each in z.items()},
+        }
+
+
 def of_all_methods(data: Path, pictures: Path, folds: Path = NETWORKS) -> dict:
     """FROC of all methods, and the calibration of z in what did not change, by patient.
 
     Args:
         data: folder with the CTs.
-        pictures: folder that gets the curves, ``froc.png`` and ``qq.png``.
+        pictures: folder that gets the curves.
         folds: folder with the bundles that were not shown some of the patients each.
     """
-    readings: dict[str, Readings] = {}
-    stable: dict[str, dict[str, np.ndarray]] = {}
+    results = Results()
     for patient, ct in patients(data):
-        methods = _methods(folds, patient)
+        methods = methods_for(patient, folds)
         for seed in SEEDS:
             try:
                 pair = simulated_pair(patient, ct, seed, LESIONS)
@@ -109,27 +158,9 @@ def of_all_methods(data: Path, pictures: Path, folds: Path = NETWORKS) -> dict:
             truth = sitk.GetArrayFromImage(sitk.Resample(
                 pair.truth, scans[True].harmonised.grid, sitk.Transform(),
                 sitk.sitkNearestNeighbor, 0))
-            near_lesions = ndimage.binary_dilation(truth > 0, iterations=2)
-            for method in methods:
-                alike_scans = scans[method.matched]
-                found = subtract(alike_scans, method)
-                readings.setdefault(method.name, Readings()).add(
-                    pair, truth, found.candidates, found.labels)
-                stable.setdefault(method.name, {}).setdefault(patient, voxels_of(
-                    found.finding.z[alike_scans.pair.where & ~near_lesions]))
+            results.read(patient, pair.lesions, truth, scans, methods)
             print(f"{patient}, {seed}: read", file=sys.stderr)
-    draw_froc({name: partial(each.sensitivity, patients=list(each.cases))
-               for name, each in readings.items()}, pictures / "froc.png")
-    stable.pop(PLAIN, None)
-    draw_qq(stable, pictures / "qq.png")
-    return {
-        "dataset": f"simulated follow-ups of real CTs, {LESIONS} simulated lesions wanted in each; "
-                   f"asked for are those of at least {LEAST_MM:g} mm; networks were not shown the "
-                   "patient",
-        **{name: each.summary() for name, each in readings.items()},
-        "share_of_stable_bone": {name: {patient: shares_within(z) for patient, z in each.items()}
-                                 for name, each in stable.items()},
-    }
+    return results.summary(pictures)
 
 
 @dataclass(frozen=True)
@@ -147,7 +178,7 @@ class PlainSubtraction:
                        strength_of(z, pair.where, pair.spacing))
 
 
-def _methods(folds: Path, patient: str) -> list[Method]:
+def methods_for(patient: str, folds: Path = NETWORKS) -> list[Method]:
     """All that can be measured on a patient."""
     methods: list[Method] = [PlainSubtraction(), Classical(read_calibration())]
     for recipe in RECIPES:
