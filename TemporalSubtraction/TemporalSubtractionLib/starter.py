@@ -161,26 +161,24 @@ def train(
 def export(
     work: WorkOption,
     recipe: RecipeOption = "modern",
-    fold: FoldOption = None,
     output: Annotated[Path | None, typer.Option(
         help="Folder of the bundle; by default the module's own, listed in models.json.")] = None,
+    folds: Annotated[Path | None, typer.Option(
+        help="Folder for the bundles of the folds, which make bench measures.")] = None,
     scores: Annotated[Path | None, typer.Option(
         help="Folder with what make bench measured, for the card.")] = None,
 ) -> None:
-    """Calibrate a network on patients it was not shown, and write its bundle."""
+    """Calibrate networks on patients they were not shown, and write their bundles."""
     plan = PLANS[recipe]
-    network, steps = plan.trained(work, fold)
-    # a fold is for measuring on its patients, so their z have no part in it
-    z = [values for patient, values in held_out_z(plan, work) if patient not in held_out(fold)]
-    calibrations = [by_patient([patient[:, size] for patient in z])
-                    for size in range(z[0].shape[1])]
     measured = scores and scores / "detection.json"
-    found = (json.loads(measured.read_text("utf-8")) if measured and measured.exists() else {})
+    found = json.loads(measured.read_text("utf-8")) if measured and measured.exists() else {}
+    z = dict(held_out_z(plan, work))
+    for fold in range(FOLDS) if folds else ():
+        # a fold is for measuring on its patients, so their z have no part in it
+        others = [values for patient, values in z.items() if patient not in held_out(fold)]
+        _write(plan, work, fold, others, folds / f"{recipe}-{fold}", {})
     bundle = output or FOLDER / "Models" / plan.bundle
-    sha256 = write_bundle(
-        bundle, {"_target_": NETWORK_OF[recipe], **plan.arguments}, network.state_dict(),
-        _metadata(plan, steps, calibrations, found), _card(plan, steps, found),
-        dtype=torch.float16, overwrite=True)
+    sha256 = _write(plan, work, None, list(z.values()), bundle, found)
     if output is None:
         list_bundle(REGISTRY, bundle, "TemporalSubtraction")
     typer.echo(f"{bundle}: {sha256}")
@@ -206,6 +204,18 @@ TRAINED_ON = (
     "simulated follow-ups without any change of seven real CTs (four of TotalSegmentator's, CC BY "
     "4.0 and Apache-2.0; Lung-PET-CT-Dx A0001, CC BY 4.0; Visible Human Project, public domain)"
 )
+
+
+def _write(plan: Plan, work: Path, fold: int | None, z: list[np.ndarray], bundle: Path,
+           found: dict) -> str:
+    """Write the bundle of a training, calibrated by z of some patients; return its SHA-256."""
+    network, steps = plan.trained(work, fold)
+    calibrations = [by_patient([patient[:, size] for patient in z])
+                    for size in range(z[0].shape[1])]
+    return write_bundle(
+        bundle, {"_target_": NETWORK_OF[plan.recipe.name], **plan.arguments},
+        network.state_dict(), _metadata(plan, steps, calibrations, found),
+        _card(plan, steps, found), dtype=torch.float16, overwrite=True)
 
 
 def _metadata(plan: Plan, steps: int, calibrations: list[Calibration], found: dict) -> dict:

@@ -20,7 +20,6 @@ from ReadingRoomLib.results import read_result
 from TemporalSubtractionLib import learned, starter, training_pairs
 from TemporalSubtractionLib.__main__ import app
 from TemporalSubtractionLib.bones import bone_mask
-from TemporalSubtractionLib.calibration import Calibration
 from TemporalSubtractionLib.candidates import find_candidates
 from TemporalSubtractionLib.comparison import Compared
 from TemporalSubtractionLib.follow_up import simulate_follow_up
@@ -56,7 +55,7 @@ def work(tmp_path_factory):
         for recipe in RECIPES:
             for fold in (None, 0, 1):
                 starter.train(folder, recipe, fold, STEPS, "cpu")
-            starter.export(folder, recipe, None, folder / f"bundle-{recipe}", None)
+            starter.export(folder, recipe, folder / f"bundle-{recipe}", None, None)
     return folder
 
 
@@ -187,14 +186,20 @@ def test_what_was_measured_and_shown_stands_in_the_bundle(work):
 
 
 def test_a_fold_is_calibrated_without_its_patients(work, tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(starter, "by_patient",
-                        lambda z: seen.append(len(z)) or Calibration())
-    starter.export(work, "seed", 0, tmp_path / "fold", None)
-    assert seen == [1]  # of two patients
-    assert starter.held_out(0)[0] == PATIENTS[0]
-    assert sorted(sum((starter.held_out(fold) for fold in range(starter.FOLDS)), [])) == \
-        sorted(CTS)
+    z = {patient: np.random.default_rng(number).normal(0, 1 + number, (900, 1))
+         for number, patient in enumerate(PATIENTS)}
+    monkeypatch.setattr(starter, "held_out_z", lambda plan, work: z.items())
+    monkeypatch.setattr(starter, "FOLDS", 2)
+    starter.export(work, "seed", tmp_path / "bundle", tmp_path / "folds", None)
+    for fold, other in ((0, 1), (1, 0)):  # that patient was shown, this one was not
+        bundle = load_model(str(tmp_path / "folds" / f"seed-{fold}"), "seed")
+        expected = starter.by_patient([z[PATIENTS[other]][:, 0]]).written()
+        assert bundle.metadata["calibrations"] == [expected]
+
+
+def test_every_patient_is_held_out_once():
+    held = [patient for fold in range(starter.FOLDS) for patient in starter.held_out(fold)]
+    assert sorted(held) == sorted(CTS)
 
 
 def test_a_model_of_another_method_is_refused(work):
