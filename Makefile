@@ -83,6 +83,12 @@ models: $(INSTALLED)
 		--work training/seed
 	$(STARTER) export --recipe seed --work training/seed
 	$(RUN) -m TemporalSubtractionLib.starter calibrate --data "$(DATA)"
+	@for fold in "" "--fold 0" "--fold 1"; do \
+		$(RUN) -m TemporalSubtractionLib.anomaly_starter train --data "$(DATA)" \
+			--work training/anomaly $$fold || exit 1; \
+	done
+	$(RUN) -m TemporalSubtractionLib.anomaly_starter export --data "$(DATA)" \
+		--work training/anomaly --folds Testing/Benchmarks/AnomalyFolds --scores build/bench
 	@echo "Look at: MuscleSeg/MuscleSegLib/Models, and the cards in docs/README.md there"
 
 folds: $(INSTALLED)

@@ -90,6 +90,41 @@ def subtract(
 
 
 @app.command()
+def anomaly(
+    ct: Annotated[Path, typer.Argument(help="CT: DICOM folder, NIfTI, NRRD, MetaImage.")],
+    output: OutputOption,
+    bones: BonesOption = None,
+    method: Annotated[Literal["autoencoder", "flow"], typer.Option(
+        help="What knows normal bone. autoencoder: a network that reconstructs it; flow: two "
+             "networks that say how likely it is.")] = "autoencoder",
+    score: Annotated[Literal["error", "code", "cosine", "ratio"] | None, typer.Option(
+        help="What tells unusual bone. Of autoencoder: norm of the code (by default), error of "
+             "the reconstruction, or cosine between both; of flow: ratio of the likelihoods.",
+    )] = None,
+    model: Annotated[str | None, typer.Option(
+        "--model", "-m", help="Name of a model, or the folder of one; by default the one that "
+                              "comes with the method.")] = None,
+    device: DeviceOption = "auto",
+    progress: ProgressOption = "bar",
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Find unusual bone in one CT, without an earlier one; writes z and a list of candidates."""
+    with run_job(
+        module="TemporalSubtraction", command="anomaly", output=output, progress=progress,
+        device=device, seed=seed, overwrite=overwrite,
+        parameters={"method": method, "score": score, "model": model},
+    ) as job:
+        from .anomaly import run
+        from .bone_names import name_candidates, read_bones
+
+        named = read_bones(bones) if bones else None
+        run(job, ct, method, score, model)
+        if named:
+            name_candidates(job, named)
+
+
+@app.command()
 def findings(
     result: Annotated[Path, typer.Argument(help="Folder that subtract wrote.")],
     current: Annotated[Path, typer.Argument(

@@ -13,7 +13,7 @@ from scipy import ndimage
 from .anomaly_networks import VOI, BoneAutoencoder, LikelihoodRatio
 from .anomaly_scan import MIDDLE_HU, SEEN_HU, UNIT_HU, Scan, seen
 
-SCORES = {"autoencoder": ("error", "code", "cosine"), "flow": ("ratio",)}
+SCORES = {"autoencoder": ("code", "error", "cosine"), "flow": ("ratio",)}
 """Scores of each method, the one that is used by default first."""
 NETWORK_OF = {"autoencoder": BoneAutoencoder, "flow": LikelihoodRatio}
 

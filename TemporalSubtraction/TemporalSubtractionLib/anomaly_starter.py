@@ -216,11 +216,12 @@ def export(
     folds: Annotated[Path | None, typer.Option(
         help="Folder that gets the bundles of the folds, for make bench.")] = None,
     scores: Annotated[Path | None, typer.Option(
-        help="What make bench measured, anomaly.json, for the cards.")] = None,
+        help="Folder with what make bench measured, for the cards.")] = None,
 ) -> None:
     """Calibrate on patients that a fold was not shown, and write the bundles."""
     values = held_out_values(data, work)
-    found = json.loads(scores.read_text("utf-8")) if scores else {}
+    measured = scores and scores / "anomaly.json"
+    found = json.loads(measured.read_text("utf-8")) if measured and measured.exists() else {}
     for method in SCORES:
         bundle = FOLDER / "Models" / f"anomaly-{method}"
         _write_bundle(bundle, method, work, WHOLE, values, found)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import accuracy
+import anomaly
 import detection
 import registration
 import same_masks
@@ -28,10 +29,10 @@ def main(
     model: Annotated[str, typer.Option(help="Name or folder of the model.")] = "starter",
     samples: Annotated[int, typer.Option(help="Monte Carlo samples.")] = 10,
     only: Annotated[str, typer.Option(
-        help="example, example-seed, held-out, seed-labels, speed, memory, registration or "
-             "detection; by default all that can be run.")] = "",
+        help="example, example-seed, held-out, seed-labels, speed, memory, registration, "
+             "detection or anomaly; by default all that can be run.")] = "",
     data: Annotated[Path | None, typer.Option(
-        help="Folder of the label maps and CTs, for held-out, registration and detection.")] = None,
+        help="Folder of the label maps and CTs, for all that is measured on them.")] = None,
     seed_model: Annotated[str, typer.Option(
         help="Name or folder of a model of the published network.")] = "starter-seed",
     folds: Annotated[Path | None, typer.Option(
@@ -52,6 +53,7 @@ def main(
         measurements["held-out"] = lambda: accuracy.held_out(data, models, samples)
     if data:
         measurements["registration"] = lambda: registration.against_elastix(data)
+        measurements["anomaly"] = lambda: anomaly.in_one_ct(data)
         measurements["detection"] = lambda: detection.of_all_methods(data)
     for name, measure in measurements.items():
         if only and name != only:
