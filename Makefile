@@ -17,10 +17,12 @@ SOURCES := ReadingRoomCore:MuscleSeg:TemporalSubtraction:Testing/Host
 RUN := PYTHONPATH=$(SOURCES) PYTHONUNBUFFERED=1 $(VENV_PYTHON)
 PYTEST := $(RUN) -m pytest
 STARTER := $(RUN) -m MuscleSegLib.starter
+SUBTRACTION := $(RUN) -m TemporalSubtractionLib.starter
 # Where the label maps for training are; they are not part of the repository.
 DATA ?= ../shared/data
 # Models that did not see one subject each, to measure on it.
 FOLDS := Testing/Benchmarks/Folds
+SUBTRACTION_FOLDS := Testing/Benchmarks/SubtractionFolds
 TESTS := Testing/Repository Testing/Core Testing/Host Testing/Slicer Testing/CMake
 
 .DEFAULT_GOAL := help
@@ -82,7 +84,16 @@ models: $(INSTALLED)
 	$(STARTER) train --recipe seed --start training/seed-start --data "$(DATA)" \
 		--work training/seed
 	$(STARTER) export --recipe seed --work training/seed
-	$(RUN) -m TemporalSubtractionLib.starter calibrate --data "$(DATA)"
+	$(SUBTRACTION) pairs --data "$(DATA)" --work training/subtraction
+	$(SUBTRACTION) calibrate --work training/subtraction
+	@for recipe in modern seed; do \
+		for fold in "" "--fold 0" "--fold 1" "--fold 2" "--fold 3"; do \
+			$(SUBTRACTION) train --recipe $$recipe --work training/subtraction $$fold \
+				|| exit 1; \
+		done; \
+		$(SUBTRACTION) export --recipe $$recipe --work training/subtraction \
+			--folds $(SUBTRACTION_FOLDS) --scores build/bench || exit 1; \
+	done
 	@for fold in "" "--fold 0" "--fold 1"; do \
 		$(RUN) -m TemporalSubtractionLib.anomaly_starter train --data "$(DATA)" \
 			--work training/anomaly $$fold || exit 1; \

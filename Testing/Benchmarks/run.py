@@ -54,7 +54,7 @@ def main(
     if data:
         measurements["registration"] = lambda: registration.against_elastix(data)
         measurements["anomaly"] = lambda: anomaly.in_one_ct(data)
-        measurements["detection"] = lambda: detection.of_all_methods(data)
+        measurements["detection"] = lambda: detection.of_all_methods(data, OUTPUT)
     for name, measure in measurements.items():
         if only and name != only:
             continue
