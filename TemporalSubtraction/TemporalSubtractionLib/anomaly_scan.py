@@ -16,7 +16,6 @@ from .cubes import on_cubes
 
 VOXEL_MM = 1.5
 MARGIN = 12  # voxels around bone that a network sees
-HOLLOW_HU, HOLLOW_ML = 100.0, 300.0  # what bone encloses is no marrow when it is so thin and large
 SEEN_HU = (-200.0, 1500.0)  # what is beyond looks alike
 MIDDLE_HU, UNIT_HU = 300.0, 350.0  # about mean and standard deviation of bone
 
@@ -52,15 +51,7 @@ def scan_of(ct: sitk.Image) -> Scan:
         cubes = sitk.Cast(on_cubes(ct, VOXEL_MM), sitk.sitkFloat32)
         bone = bone_mask(cubes)
     density, inside = sitk.GetArrayFromImage(cubes), sitk.GetArrayFromImage(bone) > 0
-    return Scan(density, inside & ~_hollow(density, inside), bone)
-
-
-def _hollow(density: np.ndarray, bone: np.ndarray) -> np.ndarray:
-    """The inside of the skull, which is as closed as that of a vertebra."""
-    parts, _ = ndimage.label(bone & (ndimage.uniform_filter(density, 3) < HOLLOW_HU))
-    large = np.bincount(parts.ravel()) * VOXEL_MM**3 / 1000 > HOLLOW_ML
-    large[0] = False
-    return ndimage.binary_dilation(large[parts])
+    return Scan(density, inside, bone)
 
 
 def seen(density: np.ndarray) -> np.ndarray:

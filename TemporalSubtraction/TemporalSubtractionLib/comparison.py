@@ -12,10 +12,12 @@ from scipy import ndimage
 from . import classical
 from .calibration import Calibration
 from .candidates import LEAST_STRENGTH, strength_of
+from .pair_checks import METAL_HU
 from .quality import WORST, local_correlation
 from .registration import WINDOW_HU
 
 FIT_MM = 20.0  # neighbourhood in which the scans must agree: larger than most lesions
+METAL_MM = 4.0  # around metal, where nothing is compared
 LEAST_FIT = 0.5  # correlation there; stable bone has 0.8 once it is matched, a large lesion less
 
 
@@ -94,18 +96,27 @@ def compare(current: np.ndarray, prior: np.ndarray, bone: np.ndarray,
 
     Args:
         current, prior: HU, float32, (z, y, x), aligned and made alike.
-        bone: of either scan.
+        bone: of either scan; what lies within 4 mm of metal is left out.
         spacing: mm, (z, y, x).
         matched: whether the prior scan is searched for the place that agrees best.
 
     Returns:
-        The comparison, and the correlation of the scans around each voxel of bone, 0.01 to 1.
+        The comparison, and the correlation of the scans around each voxel of bone, 0.01 to 1;
+        the lowest beside metal, too.
     """
+    bone = bone & ~_near_metal(current, prior, spacing)
     expected = classical.match(current, prior, bone, spacing) if matched else prior
     fit = np.where(bone, _fit(current, expected, bone, spacing), WORST).clip(WORST, 1)
     where = bone & (fit >= LEAST_FIT)
     error = classical.spread(current - expected, expected, where, spacing)
     return Compared(current, prior, expected, error, where, spacing), fit
+
+
+def _near_metal(current, prior, spacing) -> np.ndarray:
+    """Where metal, its blurred edge or the end of the scale is, which say nothing about bone."""
+    metal = np.maximum(current, prior) > METAL_HU
+    size = [2 * max(1, round(METAL_MM / step)) + 1 for step in spacing]
+    return ndimage.maximum_filter(metal, size) if metal.any() else metal
 
 
 def _fit(current, expected, bone, spacing) -> np.ndarray:

@@ -26,7 +26,7 @@ UNET = "monai.networks.nets.UNet"
 NETWORK_OF = {"modern": UNET,
               "seed": f"{ResidualCNN.__module__}.{ResidualCNN.__qualname__}"}
 BLOCK, MARGIN = 64, 16  # voxels computed at a time, and what the network sees around them
-LEAST_Z = 4.0  # of a neighbourhood, from which it is a candidate: there are many thousands
+LEAST_Z = 3.0  # of a neighbourhood, from which it is a candidate: there are many thousands
 MULTIPLE = 4  # of the voxels along each axis: the U-Net halves them twice
 
 

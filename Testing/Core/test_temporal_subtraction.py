@@ -24,7 +24,7 @@ from TemporalSubtractionLib.bone_parts import bone_parts
 from TemporalSubtractionLib.bones import bone_mask
 from TemporalSubtractionLib.calibration import Calibration
 from TemporalSubtractionLib.candidates import find_candidates, strength_of
-from TemporalSubtractionLib.comparison import Classical
+from TemporalSubtractionLib.comparison import Classical, compare
 from TemporalSubtractionLib.follow_up import simulate_follow_up
 from TemporalSubtractionLib.harmonisation import harmonise
 from TemporalSubtractionLib.lesions import in_follow_up, insert_lesions
@@ -179,6 +179,32 @@ def test_wires_outside_the_body_are_no_bone(patient):
 
 
 # --- expectation ---------------------------------------------------------------------------------
+
+def test_the_brain_is_no_marrow():
+    z, y, x = np.indices((20, 90, 90)) - np.reshape((10, 45, 45), (3, 1, 1, 1))
+    radius = np.hypot(y, x) * 2.0 + np.maximum(z - 4, 0) * 12  # a dome
+    ct = np.where(radius < 80, np.where(radius < 74, 35.0, 900.0), -1000.0)
+    small = np.hypot(y - 10, x) * 2.0
+    ct[small < 16] = np.where(small < 12, 90.0, 600.0)[small < 16]  # as of the skull base
+    image = sitk.GetImageFromArray(ct.astype(np.float32))
+    image.SetSpacing([2.0] * 3)
+    bone = sitk.GetArrayFromImage(bone_mask(image)) > 0
+    assert bone[10, 45 + 10, 45] and bone[(radius > 75) & (radius < 79)].all()
+    assert not bone[(radius < 70) & (small > 18)].any()
+
+
+@pytest.mark.parametrize("matched", [True, False])
+def test_what_lies_beside_metal_is_not_compared(patient, matched):
+    prior, _ = patient
+    before, bone = arrays(prior, bone_mask(prior))
+    middle = np.argwhere(bone > 0)[int((bone > 0).sum() / 2)]
+    distance = np.linalg.norm(np.indices(bone.shape) - middle.reshape(3, 1, 1, 1), axis=0) * STEP
+    now = before + np.where(distance < 4, 6000, 0).astype(np.float32)  # a screw that is new
+    pair, fit = compare(now, before, bone > 0, SPACING, matched)
+    assert not pair.where[distance < 6].any() and (fit[distance < 6] == fit.min()).all()
+    far = (bone > 0) & (distance > 25)
+    assert pair.where[far].mean() > 0.95
+
 
 def test_what_was_left_out_of_place_is_matched(patient):
     prior, _ = patient
