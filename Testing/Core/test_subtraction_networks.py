@@ -76,8 +76,19 @@ def test_a_network_does_not_see_the_current_scan(work, pair, recipe):
     torch.testing.assert_close(channels_of(pair, recipe), channels_of(other, recipe),
                                rtol=0, atol=0)
     method = method_of(work, recipe.name)
-    for mine, theirs in zip(method.raw(pair)[:2], method.raw(other)[:2], strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    np.testing.assert_array_equal(method.raw(pair)[0], method.raw(other)[0])
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_pair_that_agrees_worse_is_scaled_by_its_own_z(work, pair, recipe):
+    method = method_of(work, recipe)
+    expected, error, z = method.raw(pair)
+    for size in z:
+        assert (np.abs(size[pair.where]) < 2).mean() == pytest.approx(0.9545, abs=0.002)
+    worse = replace(pair, current=expected + 1.5 * (pair.current - expected))
+    _, larger, same = method.raw(worse)
+    np.testing.assert_allclose(larger, 1.5 * error, rtol=0.05)
+    np.testing.assert_allclose(same[0], z[0], rtol=0.05, atol=1e-3)
 
 
 @settings(max_examples=25, deadline=None)
