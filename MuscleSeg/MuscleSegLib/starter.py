@@ -36,7 +36,6 @@ from .recipes import CLASSES, MODERN, SEED, Recipe, SimulatedSlabs, Source, segm
 from .structures import STRUCTURES
 
 FOLDER = Path(__file__).parent
-REGISTRY = FOLDER / "models.json"
 START = "start.json"  # in a training's folder: the bundle whose weights it began with
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make the starter models.")
@@ -253,7 +252,7 @@ def export(
                           dtype=getattr(torch, stored) if stored else plan.stored,
                           overwrite=True)
     if output is None:
-        list_bundle(REGISTRY, bundle, "MuscleSeg")
+        list_bundle(FOLDER / "models.json", bundle, "MuscleSeg")
     typer.echo(f"{bundle}: {sha256}")
 
 

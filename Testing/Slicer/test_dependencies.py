@@ -57,7 +57,7 @@ def test_pytorch_is_not_asked_for_where_no_model_runs(dependencies, monkeypatch)
     monkeypatch.setattr(slicer.packaging, "pip_check", lambda requirement: False)
     assert dependencies.TORCH in dependencies.missingRequirements()
     names = [text.split(">=")[0] for text in dependencies.missingRequirements(deepLearning=False)]
-    assert names == ["openpyxl", "typer"]
+    assert names == ["highdicom", "openpyxl", "typer"]
 
 
 def test_slicers_own_packages_are_constrained_to_what_is_there(dependencies):
