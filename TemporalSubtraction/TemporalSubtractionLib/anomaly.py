@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,9 @@ from .anomaly_networks import VOI
 from .anomaly_scan import Scan, scan_of
 from .anomaly_scores import NETWORK_OF, SCORES, unusual
 from .calibration import Calibration
-from .candidate_table import CandidateRow, write_rows
 from .candidates import Candidate, find_candidates, strength_of
 from .harmonisation import THICKEST_MM
+from .result_files import write_result
 
 REGISTRY = Path(__file__).parent / "models.json"
 BATCH = 64  # VOIs looked at together
@@ -163,26 +163,10 @@ def _write(job: Job, ct: sitk.Image, scan: Scan, found: Anomaly) -> None:
     def on_ct(array: np.ndarray, kind: int, way: int = sitk.sitkNearestNeighbor) -> sitk.Image:
         return sitk.Resample(image_like(array, scan.grid), ct, sitk.Transform(), way, 0, kind)
 
-    job.progress.stage("write", 4, "Writing the result")
     bone = on_ct(scan.bone.astype(np.uint8), sitk.sitkUInt8)
     images = {
         "z": lambda: sitk.Mask(on_ct(found.z, sitk.sitkFloat32, sitk.sitkLinear), bone),
         "candidates": lambda: on_ct(found.labels, sitk.sitkUInt16),
         "bone": lambda: bone,
     }
-    files = {}
-    for done, (name, make) in enumerate(images.items(), 1):
-        files["candidate_labels" if name == "candidates" else name] = f"{name}.nrrd"
-        sitk.WriteImage(make(), str(job.folder / f"{name}.nrrd"), useCompression=True,
-                        compressionLevel=1)
-        job.progress.advance(done)
-    write_rows((_row(candidate, scan.grid) for candidate in found.candidates),
-               job.folder / "candidates.csv")
-    job.record(files=files | {"candidates": "candidates.csv"})
-    job.progress.advance(len(images) + 1)
-
-
-def _row(candidate: Candidate, grid: sitk.Image) -> CandidateRow:
-    values = asdict(candidate)
-    point = grid.TransformIndexToPhysicalPoint(values.pop("index")[::-1])
-    return CandidateRow(**values, **dict(zip(("x_mm", "y_mm", "z_mm"), point, strict=True)))
+    write_result(job, images, found.candidates, scan.grid)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,11 @@ from ReadingRoomLib.volume_files import quiet
 
 from .alignment import Alignment, align
 from .calibration import Calibration
-from .candidate_table import CandidateRow, write_rows
 from .candidates import Candidate, find_candidates
 from .comparison import LEAST_FIT, Classical, Compared, Finding, Method, compare
 from .harmonisation import Harmonised, harmonise
 from .quality import WORST
+from .result_files import write_result
 
 CALIBRATIONS = Path(__file__).parent / "calibrations.json"
 CLASSICAL = "classical"
@@ -176,25 +176,10 @@ def _write(job: Job, alignment: Alignment, found: Subtraction) -> None:
         "prior_aligned": lambda: sitk.Resample(alignment.prior.image, now, alignment.transform,
                                                sitk.sitkLinear, AIR_HU, sitk.sitkInt16),
     }
-    job.progress.stage("write", len(images) + 1, "Writing the result")
-    files = {}
-    for done, (name, make) in enumerate(images.items(), 1):
-        files["candidate_labels" if name == "candidates" else name] = f"{name}.nrrd"
-        sitk.WriteImage(make(), str(job.folder / f"{name}.nrrd"), useCompression=True,
-                        compressionLevel=1)
-        job.progress.advance(done)
+    write_result(job, images, found.candidates, found.scans.harmonised.grid)
     sitk.WriteTransform(alignment.transform, str(job.folder / "transform.h5"))
-    write_rows((_row(candidate, found.scans.harmonised.grid) for candidate in found.candidates),
-               job.folder / "candidates.csv")
-    job.record(files=files | {"transform": "transform.h5", "candidates": "candidates.csv"})
-    job.progress.advance(len(images) + 1)
+    job.record(files={"transform": "transform.h5"})
 
 
 def _image(array: np.ndarray, found: Subtraction) -> sitk.Image:
     return image_like(array, found.scans.harmonised.grid)
-
-
-def _row(candidate: Candidate, grid: sitk.Image) -> CandidateRow:
-    values = asdict(candidate)
-    point = grid.TransformIndexToPhysicalPoint(values.pop("index")[::-1])
-    return CandidateRow(**values, **dict(zip(("x_mm", "y_mm", "z_mm"), point, strict=True)))
