@@ -18,9 +18,11 @@ from ReadingRoomLib.volume_files import plain_paths, quiet
 
 from .bones import bone_mask
 from .contrast import contrast_filled
+from .cubes import on_cubes
 from .pair_checks import doubts, doubts_once_aligned
+from .patch_registration import PATCH_MM
 from .quality import GOOD, alignment_quality, without_bent_bone
-from .registration import NO_BONE, PATCH_MM, find_motion, on_cubes
+from .registration import NO_BONE, find_motion
 
 LITTLE_ALIGNED = 0.7  # share of the bone below which the user is told
 MUCH_BENT = 0.05  # share of the bone above which the user is told

@@ -26,38 +26,45 @@ place."""
 FLAT_HU_PER_MM = 10.0  # where density is flatter, it does not say where a place went
 COARSE_MM = 3.0  # grid on which places are found: neighbourhoods are larger
 BLOCK = 96  # voxels along each axis that are matched at a time, which bounds the memory
-STEEPNESS_BINS = 24
+EVENLY = np.linspace(0, 1, 25)
+AT_THE_END = np.array([0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 1])
+"""Shares of the bone between which places count as alike."""
 AROUND_MM = 40.0  # how far the spread of a place is averaged
 LARGEST_RESIDUAL = 2.5  # in errors; a lesion counts no more in the spread around it
 LEAST_ERROR_HU = 6.0
 
 
 def match(current: np.ndarray, prior: np.ndarray, bone: np.ndarray,
-          spacing: tuple[float, float, float]) -> np.ndarray:
+          spacing: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
     """The prior scan where it agrees best with the current one, within 4 mm.
 
     Args:
         current, prior: HU, float32, (z, y, x), aligned and made alike.
         bone: where to search; far from it the prior scan comes back as it is.
         spacing: mm, (z, y, x).
+
+    Returns:
+        The prior scan so searched, HU, and how far each place was found, mm; both (z, y, x).
     """
-    matched = prior.copy()
+    matched, distance = prior.copy(), np.zeros_like(prior)
     near = ndimage.binary_dilation(bone, iterations=2)
     widest = max(sigma for sigma, _ in ROUNDS)
     margin = [int(np.ceil(2.5 * widest / step)) + 2 for step in spacing]
 
     def match_block(block: tuple[Place, Place]) -> None:
         inner, outer = block
-        found = _match_block(current[outer], prior[outer], near[outer], spacing)
-        matched[inner] = found[within(inner, outer)]
+        place = within(inner, outer)
+        for values, found in zip((matched, distance), _match_block(
+                current[outer], prior[outer], near[outer], spacing), strict=True):
+            values[inner] = found[place]
 
     wanted = [block for block in blocks(bone.shape, BLOCK, margin) if bone[block[0]].any()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # the filters run beside each other
         list(pool.map(match_block, wanted))
-    return matched
+    return matched, distance
 
 
-def _match_block(current, prior, near, spacing) -> np.ndarray:
+def _match_block(current, prior, near, spacing) -> tuple[np.ndarray, np.ndarray]:
     coefficients = ndimage.spline_filter(prior, 3, output=np.float32)
     start = np.stack(np.nonzero(near)).astype(np.float32)
     factors = [max(1, int(COARSE_MM / step + 0.1)) for step in spacing]
@@ -78,11 +85,15 @@ def _match_block(current, prior, near, spacing) -> np.ndarray:
         weight = near / (1 + (residual / outlier) ** 2)
         motion[:, *where] += np.clip(_step(slope, residual, weight, average), -1.5, 1.5)
         motion *= np.minimum(1, REACH_MM / np.maximum(np.linalg.norm(motion, axis=0), 1e-6))
-        places = [axis + ndimage.map_coordinates(part, on_coarse, order=1, mode="nearest") / step
-                  for axis, part, step in zip(start, motion, spacing, strict=True)]
+        shifts = [ndimage.map_coordinates(part, on_coarse, order=1, mode="nearest")
+                  for part in motion]
+        places = [axis + shift / step
+                  for axis, shift, step in zip(start, shifts, spacing, strict=True)]
         moved[near] = ndimage.map_coordinates(coefficients, places, order=3, prefilter=False,
                                               mode="nearest")
-    return moved
+    distance = np.zeros_like(prior)
+    distance[near] = np.linalg.norm(shifts, axis=0)
+    return moved, distance
 
 
 def _step(slope, residual, weight, average) -> np.ndarray:
@@ -110,39 +121,50 @@ def _pooled(values: np.ndarray, factors) -> np.ndarray:
     return values
 
 
-def spread(residual: np.ndarray, expected: np.ndarray, bone: np.ndarray,
+def spread(residual: np.ndarray, expected: np.ndarray, distance: np.ndarray, bone: np.ndarray,
            spacing: tuple[float, float, float]) -> np.ndarray:
     """Standard deviation to expect of a residual, from how large it is at places like each.
+
+    Alike are places where density is as steep, and which were found as far away: what registration
+    left out of place is matched badly.
 
     Args:
         residual: current minus expected density, HU, (z, y, x).
         expected: HU.
+        distance: how far each place was found, mm.
         bone: where the residual counts; 0 comes back elsewhere.
         spacing: mm, (z, y, x).
     """
     steep = np.sqrt(sum(
         ndimage.gaussian_filter1d(ndimage.gaussian_filter(expected, 0.5), 0.7, axis, order=1)[bone]
         ** 2 for axis in range(3)))
-    values = residual[bone]
-    edges = np.quantile(steep, np.linspace(0, 1, STEEPNESS_BINS + 1))
-    bins = np.clip(np.searchsorted(edges, steep) - 1, 0, STEEPNESS_BINS - 1)
-    middles, spreads = [], []
-    for number in range(STEEPNESS_BINS):
-        part = bins == number
-        if part.sum() > 30:
-            middles.append(np.median(steep[part]))
-            spreads.append(1.4826 * np.median(np.abs(values[part])))
-    spreads = np.maximum.accumulate(np.maximum(spreads, LEAST_ERROR_HU))
-    usual = np.interp(steep, middles, spreads)
+    values = np.abs(residual[bone])
+    usual = np.maximum(_growing(steep, values, EVENLY), LEAST_ERROR_HU)
+    usual *= np.maximum(_growing(distance[bone], values / usual, AT_THE_END), 1)
     # some places are aligned worse, or noisier, than others
     error = np.zeros_like(residual)
     local = np.zeros_like(residual)
-    local[bone] = np.minimum(np.abs(values) / usual, LARGEST_RESIDUAL)
+    local[bone] = np.minimum(values / usual, LARGEST_RESIDUAL)
     size = [max(3, int(round(AROUND_MM / step)) | 1) for step in spacing]
     weight = ndimage.uniform_filter(bone.astype(np.float32), size)[bone]
     factor = ndimage.uniform_filter(local, size)[bone] / np.maximum(weight, 1e-6)
     error[bone] = usual * np.clip(factor / NORMAL_MEAN, 0.7, 3.0)
     return error
+
+
+def _growing(by: np.ndarray, values: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Standard deviation of ``values`` as it grows with ``by``, from medians between quantiles."""
+    edges = np.quantile(by, shares)
+    bins = np.clip(np.searchsorted(edges, by) - 1, 0, len(shares) - 2)
+    middles, spreads = [], []
+    for number in range(len(shares) - 1):
+        part = bins == number
+        if part.sum() > 30:
+            middles.append(np.median(by[part]))
+            spreads.append(1.4826 * np.median(values[part]))
+    if not middles:
+        return np.full(by.shape, 1.4826 * np.median(values))
+    return np.interp(by, middles, np.maximum.accumulate(spreads))
 
 
 def _mean_of_normal(limit: float) -> float:

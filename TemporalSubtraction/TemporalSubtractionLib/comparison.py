@@ -12,9 +12,10 @@ from scipy import ndimage
 from . import classical
 from .calibration import Calibration
 from .candidates import LEAST_STRENGTH, strength_of
+from .correlation import local_correlation
 from .pair_checks import METAL_HU
-from .quality import WORST, local_correlation
-from .registration import WINDOW_HU
+from .patch_registration import WINDOW_HU
+from .quality import WORST
 
 FIT_MM = 20.0  # neighbourhood in which the scans must agree: larger than most lesions
 METAL_MM = 4.0  # around metal, where nothing is compared
@@ -29,6 +30,7 @@ class Compared:
         current, prior: HU, float32, aligned.
         expected: HU, ``prior`` where it agrees best with ``current``; ``prior`` itself where
             nothing was matched.
+        distance: how far from its place ``expected`` was found, mm; 0 where nothing was matched.
         error: usual size of the difference of ``current`` and ``expected``, HU; 0 elsewhere.
         where: bone that is compared.
         spacing: mm, (z, y, x).
@@ -37,6 +39,7 @@ class Compared:
     current: np.ndarray
     prior: np.ndarray
     expected: np.ndarray
+    distance: np.ndarray
     error: np.ndarray
     where: np.ndarray
     spacing: tuple[float, float, float]
@@ -105,11 +108,12 @@ def compare(current: np.ndarray, prior: np.ndarray, bone: np.ndarray,
         the lowest beside metal, too.
     """
     bone = bone & ~_near_metal(current, prior, spacing)
-    expected = classical.match(current, prior, bone, spacing) if matched else prior
+    expected, distance = (classical.match(current, prior, bone, spacing) if matched else
+                          (prior, np.zeros_like(prior)))
     fit = np.where(bone, _fit(current, expected, bone, spacing), WORST).clip(WORST, 1)
     where = bone & (fit >= LEAST_FIT)
-    error = classical.spread(current - expected, expected, where, spacing)
-    return Compared(current, prior, expected, error, where, spacing), fit
+    error = classical.spread(current - expected, expected, distance, where, spacing)
+    return Compared(current, prior, expected, distance, error, where, spacing), fit
 
 
 def _near_metal(current, prior, spacing) -> np.ndarray:

@@ -27,7 +27,7 @@ from ReadingRoomLib.results import read_result
 from ReadingRoomLib.volume_files import quiet, read_volume_file
 
 from .candidate_table import ACCEPTED, DENSER, CandidateRow, read_rows
-from .registration import WINDOW_HU
+from .patch_registration import WINDOW_HU
 
 SEGMENTATION, REPORT = "findings_seg.dcm", "findings_sr.dcm"
 NEEDED = {"candidates", "candidate_labels", "expected"}  # files of the result, by role

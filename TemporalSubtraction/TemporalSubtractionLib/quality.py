@@ -10,7 +10,9 @@ from scipy import ndimage
 from ReadingRoomLib.geometry import image_like
 
 from .bones import bone_mask
-from .registration import PATCH_MM, WINDOW_HU, on_cubes
+from .correlation import local_correlation
+from .cubes import on_cubes
+from .patch_registration import PATCH_MM, WINDOW_HU
 from .rigid_patches import BoneMotion
 
 NEIGHBOURHOOD_MM = 14.0
@@ -77,24 +79,3 @@ def without_bent_bone(quality: sitk.Image, transform: sitk.Transform) -> tuple[s
     bent[bone] = np.abs(stretches - 1).max(-1) > MOST_STRAIN
     values[bent] = WORST
     return image_like(values, quality), float(bent.sum() / max(bone.sum(), 1))
-
-
-def local_correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray, size) -> np.ndarray:
-    """Correlation of two images around every voxel.
-
-    Args:
-        a, b: of one shape.
-        weight: of the voxels, 0 or more.
-        size: of the neighbourhood in voxels, one number or one for each axis.
-
-    Returns:
-        -1 to 1, of the same shape.
-    """
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        return ndimage.uniform_filter(values * weight, size, mode="constant") / total
-
-    total = np.maximum(ndimage.uniform_filter(weight, size, mode="constant"), 1e-6)
-    mean_a, mean_b = mean(a), mean(b)
-    spread = (mean(a * a) - mean_a**2).clip(1.0) * (mean(b * b) - mean_b**2).clip(1.0)
-    return (mean(a * b) - mean_a * mean_b) / np.sqrt(spread)

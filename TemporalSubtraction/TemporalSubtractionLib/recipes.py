@@ -2,7 +2,8 @@
 """What each network sees of two aligned scans, what it answers, and how it is judged.
 
 A network never sees the current scan itself, or it would explain away what is new: only the prior
-one, as registration or matching left it, and how large the residual usually is there.
+one, as registration or matching left it, how far it had to be searched, and how large the residual
+usually is there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ SPONGY_HU, DENSITY_HU = 200.0, 400.0  # middle and width of the densities of bon
 UNIT_HU = 50.0  # of the answer of a network that knows no usual error
 USUAL_HU = 20.0
 LARGEST_CHANGE = 8.0  # in usual errors; one voxel counts no more: streaks are not lesions
+DISTANCE_MM, USUAL_MM = (0.05, 4.0), 0.25  # of matching
 LOG_ERROR = (-4.0, 4.0)  # range of the answer
 
 
@@ -40,7 +42,9 @@ class Recipe:
     def channel_names(self) -> tuple[str, ...]:
         """What the network sees, see :func:`channels_of`."""
         names = ("prior CT", "compared bone")
-        return (*names, "usual error", "change by matching") if self.matched else names
+        if not self.matched:
+            return names
+        return (*names, "usual error", "change by matching", "distance of matching")
 
     @property
     def in_channels(self) -> int:
@@ -65,7 +69,8 @@ def channels_of(pair: Compared, recipe: Recipe) -> torch.Tensor:
     if recipe.matched:
         error = np.where(pair.where, pair.error, USUAL_HU)
         planes += [np.log(error / USUAL_HU) * where,
-                   ((pair.expected - pair.prior) / error).clip(-6, 6) * where]
+                   ((pair.expected - pair.prior) / error).clip(-6, 6) * where,
+                   np.log(pair.distance.clip(*DISTANCE_MM) / USUAL_MM) * where]
     return torch.from_numpy(np.stack(planes).astype(np.float32, copy=False))
 
 

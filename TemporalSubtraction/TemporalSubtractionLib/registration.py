@@ -2,7 +2,8 @@
 """From the current CT into the prior one, bone by bone.
 
 First the shift of the whole is found among all possible ones, then its rotation, then the motion of
-every place of the skeleton by itself: a rigid registration of the bone within some centimetres. The
+every place of the skeleton by itself: a rigid registration of the bone within some centimetres; at
+last that of small bones which did not follow those beside them, see :mod:`.loose_bones`. The
 measure is the correlation of densities between soft tissue and cortex, which does not mind another
 kernel or calibration.
 """
@@ -19,11 +20,19 @@ from ReadingRoomLib.geometry import physical_bounds
 
 from .bones import bone_mask
 from .cubes import on_cubes
+from .loose_bones import with_loose_bones
+from .patch_registration import (
+    PATCH_MM,
+    box_around,
+    middles_of_cells,
+    register_rigid,
+    turn_between,
+    windowed,
+)
 from .rigid_patches import BoneMotion, Patch, Rigid
 
-WINDOW_HU = (-150.0, 900.0)  # soft tissue to cortex
-SEARCH_MM, WHOLE_MM, PATCH_MM = 6.0, (6.0, 3.0), 2.0  # voxels of the three steps; one of the
-# second step is that of the first, so that a scan is made coarse once for both
+SEARCH_MM, WHOLE_MM = 6.0, (6.0, 3.0)  # voxels of the first two steps; one of the second is that
+# of the first, so that a scan is made coarse once for both
 PATCH_DISTANCE_MM, PATCH_RADIUS_MM = 30.0, 24.0
 PATCH_ROOM_MM = 15.0  # how far a bone may have moved by itself
 SMALLEST_PATCH_ML = 1.5
@@ -50,7 +59,7 @@ def find_motion(current: sitk.Image, prior: sitk.Image,
     """
     fine = on_cubes(current, PATCH_MM)
     mask = bone_mask(fine) if mask is None else mask
-    centres = patch_centres(mask)
+    centres = middles_of_cells(mask, PATCH_DISTANCE_MM, SMALLEST_PATCH_ML)
     if not len(centres):
         raise BadInput(NO_BONE)
     coarse = {spacing: [on_cubes(image, spacing) for image in (current, prior)]
@@ -58,17 +67,17 @@ def find_motion(current: sitk.Image, prior: sitk.Image,
     whole = _find_whole(*coarse[WHOLE_MM[0]], mask, centres.mean(0))
     for spacing in WHOLE_MM[1:]:
         whole = _register_whole(*coarse[spacing], mask, whole)[0]
-    found = list(_patches(_windowed(fine), _windowed(on_cubes(prior, PATCH_MM)), mask, centres,
-                          whole, on_patches))
+    before = on_cubes(prior, PATCH_MM)
+    found = list(_patches(windowed(fine), windowed(before), mask, centres, whole, on_patches))
     sound = [patch for patch in found if _is_sound(patch, whole)]
     if len(sound) < max(1, len(centres) // 5):
         raise BadInput("The bones of the two scans cannot be brought together: they show different "
                        "patients, other parts of the body, or bones that are mostly metal.")
-    return BoneMotion(whole, sound)
+    return with_loose_bones(BoneMotion(whole, sound), fine, before, mask)
 
 
 def find_shift(current: sitk.Image, prior: sitk.Image) -> tuple[np.ndarray, float]:
-    """The shift under which dense tissue correlates best, of all with enough overlap.
+    """The shift under which dense tissue correlates best, for as much of it as possible.
 
     All shifts are tried at once by Fourier transforms with masks (Padfield, IEEE TIP 2012).
 
@@ -95,31 +104,21 @@ def find_shift(current: sitk.Image, prior: sitk.Image) -> tuple[np.ndarray, floa
     spread_a = correlate(a2, there) - sum_a**2 / count
     spread_b = correlate(here, b2) - sum_b**2 / count
     # a corner without bone correlates by chance: a good part of both skeletons must overlap
+    shared_a, shared_b = spread_a / (first.var() * first.size), spread_b / (
+        second.var() * second.size)
     enough = ((count > LEAST_OVERLAP * min(first.size, second.size))
-              & (spread_a > LEAST_OVERLAP * first.var() * first.size)
-              & (spread_b > LEAST_OVERLAP * second.var() * second.size))
+              & (np.minimum(shared_a, shared_b) > LEAST_OVERLAP))
     if not enough.any():
         return np.zeros(3), -1.0
     covariance = correlate(a, b) - sum_a * sum_b / count
     similarity = np.full(count.shape, -1.0)
     similarity[enough] = covariance[enough] / np.sqrt(spread_a[enough] * spread_b[enough])
-    best = np.array(np.unravel_index(similarity.argmax(), similarity.shape))
+    # one leg lies well on the other, but of two correlations that of more bone says more
+    told = similarity * np.sqrt(np.maximum(shared_a, shared_b).clip(0, 1))
+    best = np.array(np.unravel_index(told.argmax(), told.shape))
     steps = np.where(best >= first.shape, best - np.array(shape), best)
     origins = physical_bounds(prior)[:, 0] - physical_bounds(current)[:, 0]
-    return steps[::-1] * SEARCH_MM + origins, float(similarity.max())
-
-
-def patch_centres(mask: sitk.Image) -> np.ndarray:
-    """Middles of the bone in the cells of a coarse grid, (n, 3) in mm, LPS."""
-    index = np.argwhere(sitk.GetArrayViewFromImage(mask) > 0)[:, ::-1]
-    if not len(index):
-        return np.zeros((0, 3))
-    points = index * np.array(mask.GetSpacing()) + mask.GetOrigin()
-    cells, cell_of, count = np.unique(np.round(points / PATCH_DISTANCE_MM), axis=0,
-                                      return_inverse=True, return_counts=True)
-    cell_of = cell_of.ravel()
-    middles = np.stack([np.bincount(cell_of, points[:, axis]) / count for axis in range(3)], 1)
-    return middles[count * np.prod(mask.GetSpacing()) / 1000 >= SMALLEST_PATCH_ML]
+    return steps[::-1] * SEARCH_MM + origins, float(similarity[tuple(best)])
 
 
 def _find_whole(current: sitk.Image, prior: sitk.Image, mask: sitk.Image,
@@ -158,12 +157,8 @@ def _half_turns(image: sitk.Image) -> Iterator[tuple[sitk.Image, Rigid]]:
 
 def _register_whole(current: sitk.Image, prior: sitk.Image, mask: sitk.Image,
                     start: Rigid) -> tuple[Rigid, float]:
-    return _register(_windowed(current), _windowed(prior), mask, start,
-                     step=current.GetSpacing()[0] / 3, most_steps=80)
-
-
-def _windowed(image: sitk.Image) -> sitk.Image:
-    return sitk.Clamp(image, sitk.sitkFloat32, *WINDOW_HU)
+    return register_rigid(windowed(current), windowed(prior), mask, start,
+                          step=current.GetSpacing()[0] / 3, most_steps=80)
 
 
 def _patches(current: sitk.Image, prior: sitk.Image, mask: sitk.Image, centres: np.ndarray,
@@ -171,53 +166,18 @@ def _patches(current: sitk.Image, prior: sitk.Image, mask: sitk.Image, centres: 
     on_patches(0, len(centres))
     for done, centre in enumerate(centres, 1):
         start = whole.around(centre)
-        here = _box(current, centre, PATCH_RADIUS_MM)
-        there = _box(prior, centre + start.translation, PATCH_RADIUS_MM + PATCH_ROOM_MM)
+        here = box_around(current, centre, PATCH_RADIUS_MM)
+        there = box_around(prior, centre + start.translation, PATCH_RADIUS_MM + PATCH_ROOM_MM)
         if here is not None and there is not None:
-            motion, agreement = _register(here, there, _box(mask, centre, PATCH_RADIUS_MM), start,
-                                          step=0.6, most_steps=40)
+            bone = box_around(mask, centre, PATCH_RADIUS_MM)
+            motion, agreement = register_rigid(here, there, bone, start, step=0.6, most_steps=40)
             yield Patch(motion, agreement)
         on_patches(done, len(centres))
 
 
-def _box(image: sitk.Image, centre: np.ndarray, radius: float) -> sitk.Image | None:
-    """The part of an image with cubic voxels around a point; None when little of it is there."""
-    spacing, size = np.array(image.GetSpacing()), np.array(image.GetSize())
-    middle = (centre - image.GetOrigin()) / spacing
-    first = np.clip(np.floor(middle - radius / spacing), 0, size).astype(int)
-    last = np.clip(np.ceil(middle + radius / spacing) + 1, 0, size).astype(int)
-    if (last - first < 8).any():
-        return None
-    return image[tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))]
-
-
-def _register(current: sitk.Image, prior: sitk.Image, mask: sitk.Image, start: Rigid, step: float,
-              most_steps: int) -> tuple[Rigid, float]:
-    """Rigid registration within the mask and a voxel around it; motion and correlation.
-
-    Where the images do not overlap the start comes back, with a correlation of -1.
-    """
-    mask = sitk.Resample(mask, current, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsCorrelation()
-    method.SetMetricFixedMask(sitk.BinaryDilate(mask, [1, 1, 1]))
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(step, 0.01, most_steps, 0.6, 1e-6)
-    method.SetOptimizerScalesFromPhysicalShift()
-    transform = start.transform()
-    method.SetInitialTransform(transform, inPlace=True)
-    try:
-        method.Execute(current, prior)
-    except RuntimeError:  # no voxel of the mask lies within the other image
-        return start, -1.0
-    agreement = -method.GetMetricValue()
-    return (Rigid.of(transform), agreement) if np.isfinite(agreement) else (start, -1.0)
-
-
 def _is_sound(patch: Patch, whole: Rigid) -> bool:
     """Whether a patch found its bone again, near where the whole put it."""
-    turn = np.trace(whole.matrix.T @ patch.motion.matrix)
-    degrees = np.degrees(np.arccos(np.clip((turn - 1) / 2, -1, 1)))
+    degrees = turn_between(whole, patch.motion)
     apart = np.linalg.norm(patch.motion.translation
                            - whole.around(patch.motion.centre).translation)
     return (patch.agreement >= LEAST_AGREEMENT and degrees <= LARGEST_TURN_DEGREES

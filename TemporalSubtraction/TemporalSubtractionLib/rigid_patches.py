@@ -10,7 +10,7 @@ deformed away.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 
 from ReadingRoomLib.geometry import physical_bounds
 
-BLEND_MM = 12.0  # standard deviation of the weights
+BLEND_MM, LOOSE_BLEND_MM = 12.0, 6.0  # standard deviations of the weights
 FIELD_MM = 4.0  # grid of the displacement field
 
 
@@ -74,24 +74,27 @@ class BoneMotion:
     Attributes:
         whole: of everything; holds alone far from all patches.
         patches: of the bones.
+        loose: of small bones that do not follow the patches, within some millimetres.
+        settled: places of bone that follows them, (n, 3) in mm, LPS, which no loose bone moves.
     """
 
     whole: Rigid
     patches: Sequence[Patch]
+    loose: Sequence[Patch] = ()
+    settled: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Map points (n, 3) in mm, LPS."""
-        base = self.whole(points)
-        weights = np.full(len(points), 1e-4)
-        total = np.zeros_like(base)
         tree = cKDTree(points)
-        for patch in self.patches:
-            near = tree.query_ball_point(patch.motion.centre, 4 * BLEND_MM)
-            distance = ((points[near] - patch.motion.centre) ** 2).sum(1)
-            weight = max(patch.agreement, 0.0) ** 2 * np.exp(-distance / (2 * BLEND_MM**2))
-            total[near] += weight[:, None] * (patch.motion(points[near]) - base[near])
-            weights[near] += weight
-        return base + total / weights[:, None]
+        moved = _blended(points, tree, self.whole(points), self.patches, BLEND_MM,
+                         np.full(len(points), 1e-4))
+        if not self.loose:
+            return moved
+        still = np.full(len(points), 1e-2)
+        for place in self.settled:
+            near, weight = _weights(points, tree, place, LOOSE_BLEND_MM)
+            still[near] += weight
+        return _blended(points, tree, moved, self.loose, LOOSE_BLEND_MM, still)
 
     def transform(self, image: sitk.Image) -> sitk.CompositeTransform:
         """As a transform for resampling onto the grid of ``image``.
@@ -110,3 +113,23 @@ class BoneMotion:
         field.SetSpacing([FIELD_MM] * 3)
         return sitk.CompositeTransform([self.whole.transform(),
                                         sitk.DisplacementFieldTransform(field)])
+
+
+def _blended(points: np.ndarray, tree: cKDTree, base: np.ndarray, patches: Sequence[Patch],
+             width: float, stay: np.ndarray) -> np.ndarray:
+    """Points moved by patches, and by a base motion that has the weight ``stay``."""
+    total, weights = np.zeros_like(base), stay.copy()
+    for patch in patches:
+        near, weight = _weights(points, tree, patch.motion.centre, width)
+        weight *= max(patch.agreement, 0.0) ** 2
+        total[near] += weight[:, None] * (patch.motion(points[near]) - base[near])
+        weights[near] += weight
+    return base + total / weights[:, None]
+
+
+def _weights(points: np.ndarray, tree: cKDTree, centre: np.ndarray,
+             width: float) -> tuple[list[int], np.ndarray]:
+    """Points near a centre, and their Gaussian weights."""
+    near = tree.query_ball_point(centre, 4 * width)
+    distance = ((points[near] - centre) ** 2).sum(1)
+    return near, np.exp(-distance / (2 * width**2))

@@ -38,7 +38,7 @@ from .subtraction import CALIBRATIONS, CLASSICAL, AlikeScans, make_alike
 from .training_pairs import PairPatches, read_pair, save_pair
 
 FOLDER = Path(__file__).parent
-SEEDS = (201, 202)  # of a patient's follow-up: the first that can be aligned is taken
+SEEDS = (201, 202)  # of the follow-ups of a patient
 NEVER_SHOWN = ("InVesalius cranium",)  # GPL, which the models are not
 FOLDS = 4  # groups of patients that are held out in turn
 MOST_VOXELS = 50_000  # of a patient
@@ -120,14 +120,15 @@ WorkOption = Annotated[Path, typer.Option(help="Folder for pairs and trainings."
 
 @app.command()
 def pairs(data: DataOption, work: WorkOption) -> None:
-    """Simulate a stable follow-up of every patient, aligned and matched."""
+    """Simulate stable follow-ups of every patient, aligned and matched."""
     (work / "pairs").mkdir(parents=True, exist_ok=True)
     for patient, ct in patients(data):
         for seed in SEEDS:
-            if pair_path(work, patient).exists():
-                break
+            path = pair_path(work, patient, seed)
+            if path.exists():
+                continue
             try:
-                save_pair(alike(simulated_pair(patient, ct, seed)).pair, pair_path(work, patient))
+                save_pair(alike(simulated_pair(patient, ct, seed)).pair, path)
             except BadInput as refused:
                 typer.echo(f"{patient}, {seed}: {refused}", err=True)
 
@@ -143,8 +144,8 @@ def train(
     """Train a network on the pairs in a folder."""
     plan = PLANS[recipe]
     settings = replace(plan.settings, steps=steps or plan.settings.steps)
-    shown = [path for patient in CTS if patient not in (*held_out(fold), *NEVER_SHOWN)
-             if (path := pair_path(work, patient)).exists()]
+    shown = [paths for patient in CTS if patient not in (*held_out(fold), *NEVER_SHOWN)
+             if (paths := pairs_of(work, patient))]
     if not shown:
         raise typer.BadParameter(f"There are no pairs in {work}: make them first.")
     patches = PairPatches(shown, plan.recipe, settings.steps * settings.batch_size, settings.seed)
@@ -190,8 +191,8 @@ def calibrate(
     output: Annotated[Path, typer.Option(help="File to write.")] = CALIBRATIONS,
 ) -> None:
     """Learn from stable pairs how large z is where nothing changed, without a model."""
-    z = {patient: voxels_of(_classical_z(read_pair(path)))
-         for patient in CTS if (path := pair_path(work, patient)).exists()}
+    z = {patient: voxels_of(np.concatenate([_classical_z(read_pair(path)) for path in paths]))
+         for patient in CTS if (paths := pairs_of(work, patient))}
     for patient, values in z.items():
         typer.echo(f"{patient}: {shares_within(values)}")
     made = by_patient(list(z.values()))
@@ -262,8 +263,14 @@ def _card(plan: Plan, steps: int, found: dict) -> str:
         scores="\n".join([f"{found['dataset']}.", "", *lines]) if lines else "Not measured yet.")
 
 
-def pair_path(work: Path, patient: str) -> Path:
-    return work / "pairs" / f"{patient.replace(' ', '_')}.npz"
+def pair_path(work: Path, patient: str, seed: int) -> Path:
+    return work / "pairs" / f"{patient.replace(' ', '_')}-{seed}.npz"
+
+
+def pairs_of(work: Path, patient: str) -> list[Path]:
+    """Those of a patient that could be aligned."""
+    paths = [pair_path(work, patient, seed) for seed in SEEDS]
+    return [path for path in paths if path.exists()]
 
 
 def held_out(fold: int | None) -> list[str]:
@@ -278,12 +285,13 @@ def alike(pair: SimulatedPair, matched: bool = True) -> AlikeScans:
 def held_out_z(plan: Plan, work: Path) -> Iterator[tuple[str, np.ndarray]]:
     """z before calibration, (voxels, 1 + sizes), of each patient by a network not shown it."""
     for fold in range(FOLDS):
-        known = [patient for patient in held_out(fold) if pair_path(work, patient).exists()]
+        known = [patient for patient in held_out(fold) if pairs_of(work, patient)]
         if known:
             method = Learned(plan.trained(work, fold)[0], plan.recipe, ())
         for patient in known:
-            pair = read_pair(pair_path(work, patient))
-            yield patient, voxels_of(method.raw(pair)[2][:, pair.where].T)
+            pairs = map(read_pair, pairs_of(work, patient))
+            yield patient, voxels_of(np.concatenate(
+                [method.raw(pair)[2][:, pair.where].T for pair in pairs]))
 
 
 def _classical_z(pair: Compared) -> np.ndarray:

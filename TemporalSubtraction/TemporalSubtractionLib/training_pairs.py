@@ -22,17 +22,19 @@ def save_pair(pair: Compared, path: Path) -> None:
     found = ndimage.find_objects(pair.where.astype(np.uint8))[0]
     box = tuple(slice(max(0, side.start - MARGIN), side.stop + MARGIN) for side in found)
     unfinished = path.with_name(f"unfinished-{path.name}")
-    np.savez(unfinished, where=pair.where[box], error=pair.error[box].astype(np.float16),
-             spacing=pair.spacing, **{name: np.rint(getattr(pair, name)[box]).astype(np.int16)
-                                      for name in ("current", "prior", "expected")})
+    np.savez(unfinished, where=pair.where[box], spacing=pair.spacing,
+             **{name: np.rint(getattr(pair, name)[box]).astype(np.int16)
+                for name in ("current", "prior", "expected")},
+             **{name: getattr(pair, name)[box].astype(np.float16)
+                for name in ("distance", "error")})
     unfinished.replace(path)
 
 
 def read_pair(path: Path) -> Compared:
     with np.load(path) as arrays:
-        densities = {name: arrays[name].astype(np.float32)
-                     for name in ("current", "prior", "expected", "error")}
-        return Compared(**densities, where=arrays["where"],
+        numbers = {name: arrays[name].astype(np.float32)
+                   for name in ("current", "prior", "expected", "distance", "error")}
+        return Compared(**numbers, where=arrays["where"],
                         spacing=tuple(arrays["spacing"].tolist()))
 
 
@@ -40,14 +42,14 @@ class PairPatches(Dataset):
     """Patches around bone: item k is drawn from the seed and k alone, every patient as often.
 
     Args:
-        paths: of the pairs, one of each patient.
+        paths: of the pairs of each patient.
         recipe: of the network.
         count: number of items.
         seed: first number of every draw.
     """
 
-    def __init__(self, paths: list[Path], recipe: Recipe, count: int, seed: int) -> None:
-        self.pairs = [_prepared(path, recipe) for path in paths]
+    def __init__(self, paths: list[list[Path]], recipe: Recipe, count: int, seed: int) -> None:
+        self.patients = [[_prepared(path, recipe) for path in of_patient] for of_patient in paths]
         self.recipe, self.count, self.seed = recipe, count, seed
 
     def __len__(self) -> int:
@@ -55,7 +57,8 @@ class PairPatches(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         random = np.random.default_rng((self.seed, index))
-        planes, bone = self.pairs[random.integers(len(self.pairs))]
+        pairs = self.patients[random.integers(len(self.patients))]
+        planes, bone = pairs[random.integers(len(pairs))]
         middle = bone[random.integers(len(bone))]
         start = [int(np.clip(m - size // 2, 0, max(0, there - size)))
                  for m, size, there in zip(middle, PATCH, planes.shape[1:], strict=True)]

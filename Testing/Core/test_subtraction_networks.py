@@ -49,7 +49,8 @@ def work(tmp_path_factory):
     file.parent.mkdir(parents=True)
     sitk.WriteImage(sitk.Cast(spine()[0], sitk.sitkInt16), str(file))
     starter.pairs(folder / "data", folder)
-    shutil.copy(starter.pair_path(folder, PATIENTS[0]), starter.pair_path(folder, PATIENTS[1]))
+    for seed in starter.SEEDS:
+        shutil.copy(*(starter.pair_path(folder, patient, seed) for patient in PATIENTS))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_pairs, "PATCH", (24, 24, 24))  # quicker than the starter's
         for recipe in RECIPES:
@@ -61,7 +62,7 @@ def work(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pair(work) -> Compared:
-    return read_pair(starter.pair_path(work, PATIENTS[0]))
+    return read_pair(starter.pairs_of(work, PATIENTS[0])[0])
 
 
 def method_of(work, recipe: str) -> Learned:
@@ -99,7 +100,7 @@ def test_an_even_change_is_the_same_at_every_size(change, error, spacing):
     where[2:-1, 3:, 1:-2] = True
     prior = np.full(shape, 300, np.float32)
     even = Compared(prior + np.float32(change * error), prior, prior,
-                    np.full(shape, error, np.float32), where, spacing)
+                    np.zeros_like(prior), np.full(shape, error, np.float32), where, spacing)
     found = changes_of(even, MODERN)
     assert found.shape == (1 + len(MODERN.sizes_mm), *shape)
     assert (found[:, ~where] == 0).all()
@@ -112,10 +113,11 @@ def test_where_the_scans_usually_differ_a_change_counts_less():
     error = np.full(shape, 20, np.float32)
     current = prior.copy()
     current[10:14, 10:14, 10:14] = 100
-    in_marrow = changes_of(Compared(current, prior, prior, error, where, (1.5,) * 3), MODERN)
+    scans, steps = (current, prior, prior, np.zeros_like(prior)), (1.5,) * 3
+    in_marrow = changes_of(Compared(*scans, error, where, steps), MODERN)
     at_edge = error.copy()
     at_edge[10:14, 10:14, 10:14] = 100
-    on_surface = changes_of(Compared(current, prior, prior, at_edge, where, (1.5,) * 3), MODERN)
+    on_surface = changes_of(Compared(*scans, at_edge, where, steps), MODERN)
     assert (on_surface[1:, 12, 12, 12] < 0.5 * in_marrow[1:, 12, 12, 12]).all()
 
 
@@ -141,7 +143,7 @@ def test_the_loss_is_least_for_the_truth():
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_a_patch_is_drawn_from_the_seed_alone(work, recipe):
-    paths = [starter.pair_path(work, patient) for patient in PATIENTS]
+    paths = [starter.pairs_of(work, patient) for patient in PATIENTS]
     first, again = (PairPatches(paths, recipe, 10, seed=3) for _ in range(2))
     other = PairPatches(paths, recipe, 10, seed=4)
     for index in (0, 7):

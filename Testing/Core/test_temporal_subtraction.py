@@ -213,14 +213,14 @@ def test_what_was_left_out_of_place_is_matched(patient):
     before, now, bone = arrays(prior, moved, bone_mask(moved))
     bone = ndimage.binary_erosion(bone > 0, np.ones((3, 3, 3))) | (bone > 0)
     bone[:4], bone[-4:] = False, False
-    left = np.abs(now - classical.match(now, before, bone, SPACING))[bone].mean()
+    left = np.abs(now - classical.match(now, before, bone, SPACING)[0])[bone].mean()
     assert left < 0.25 * np.abs(now - before)[bone].mean()
 
 
 def test_a_lesion_is_not_matched_away(changed):
     prior, _, lesions, _ = changed
     before, now, truth, bone = arrays(prior, lesions.image, lesions.truth, bone_mask(prior))
-    matched = classical.match(now, before, bone > 0, SPACING)
+    matched, _ = classical.match(now, before, bone > 0, SPACING)
     for lesion in lesions.lesions:
         inside = truth == lesion.number
         assert (np.abs(now - matched)[inside].sum() > 0.8 * np.abs(now - before)[inside].sum())
@@ -231,9 +231,9 @@ def test_blocks_leave_no_seams(patient, monkeypatch):
     moved = sitk.Resample(prior, prior, sitk.TranslationTransform(3, (1.0, 0.5, 1.0)),
                           sitk.sitkLinear, -1000.0, sitk.sitkFloat32)
     before, now, bone = arrays(prior, moved, bone_mask(moved))
-    whole = classical.match(now, before, bone > 0, SPACING)
+    whole, _ = classical.match(now, before, bone > 0, SPACING)
     monkeypatch.setattr(classical, "BLOCK", 32)
-    parts = classical.match(now, before, bone > 0, SPACING)
+    parts, _ = classical.match(now, before, bone > 0, SPACING)
     assert np.abs(whole - parts)[bone > 0].mean() < 1.0
 
 
@@ -241,8 +241,32 @@ def test_the_error_is_that_of_noise_where_only_noise_differs():
     random = np.random.default_rng(0)
     expected = ndimage.gaussian_filter(random.normal(size=(40, 40, 40)), 2) * 2000
     bone = np.ones(expected.shape, bool)
-    error = classical.spread(random.normal(0, 20, expected.shape), expected, bone, SPACING)
+    error = classical.spread(random.normal(0, 20, expected.shape), expected,
+                             np.zeros_like(expected), bone, SPACING)
     assert error.mean() == pytest.approx(20, rel=0.05)
+
+
+def test_what_was_found_far_away_has_a_larger_error():
+    random = np.random.default_rng(0)
+    expected = ndimage.gaussian_filter(random.normal(size=(40, 40, 40)), 2) * 2000
+    bone = np.ones(expected.shape, bool)
+    distance = np.full(expected.shape, 0.1)
+    distance[:8, :8, :8] = 2.0  # a small part, which is also worse
+    residual = random.normal(0, 20, expected.shape) * (1 + 4 * (distance > 1))
+    error = classical.spread(residual, expected, distance, bone, SPACING)
+    assert error[:8, :8, :8].mean() > 2.5 * error[12:].mean()
+    assert error[12:].mean() == pytest.approx(20, rel=0.15)
+
+
+def test_matching_tells_how_far_it_had_to_look():
+    random = np.random.default_rng(3)
+    prior = ndimage.gaussian_filter(random.normal(size=(40, 40, 40)), 2).astype(np.float32) * 2000
+    bone = np.zeros(prior.shape, bool)
+    bone[8:32, 8:32, 8:32] = True
+    current = ndimage.shift(prior, (0, 1, 0), order=3, mode="nearest")
+    _, distance = classical.match(current, prior, bone, (1.5, 1.5, 1.5))
+    assert np.median(distance[bone]) == pytest.approx(1.5, abs=0.2)
+    assert (distance[:4] == 0).all()
 
 
 # --- calibration and candidates ------------------------------------------------------------------
@@ -442,11 +466,11 @@ def test_the_calibration_is_learned_from_stable_pairs(patient, training, tmp_pat
 
 
 def test_a_pair_on_disk_is_the_pair(training, tmp_path):
-    pair = read_pair(starter.pair_path(training, next(iter(CTS))))
+    pair = read_pair(starter.pairs_of(training, next(iter(CTS)))[0])
     save_pair(pair, tmp_path / "again.npz")
     again = read_pair(tmp_path / "again.npz")
     assert again.spacing == pair.spacing
-    for name in ("current", "prior", "expected", "where", "error"):
+    for name in ("current", "prior", "expected", "where", "distance", "error"):
         np.testing.assert_array_equal(getattr(again, name), getattr(pair, name))
 
 
