@@ -138,6 +138,7 @@ class TemporalSubtractionParameterNode:
     method - how the expected CT is predicted.
     model - name of the model, for a method that needs one.
     givenTransform - moves the prior CT onto the current one; none to align the bones here.
+    softTissue - whether what lies between the bones is deformed, where the bones are aligned here.
     namedBones - segmentation of the current CT whose segments are named after bones; may be none.
     device - where to compute.
     seed - start of the random numbers.
@@ -151,6 +152,7 @@ class TemporalSubtractionParameterNode:
     method: Method = Method.CLASSICAL
     model: str = "starter"
     givenTransform: vtkMRMLTransformNode
+    softTissue: bool = False
     namedBones: vtkMRMLSegmentationNode
     device: settings.Device = settings.Device.AUTO
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
@@ -302,6 +304,7 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
         self.panel.showModels(
             parameterNode.method.value if parameterNode.method.needsModel else None,
             parameterNode.model)
+        self._showSoftTissue()
         self._showOrder()
         self._showPatients()
         self._drawChange()
@@ -323,6 +326,16 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
     def onMethodChanged(self, index) -> None:
         if self._parameterNode:
             self._parameterNode.method = self._methods[index]
+
+    def _showSoftTissue(self) -> None:
+        """A transform that is given is taken as it is."""
+        given = self._parameterNode.givenTransform
+        self.ui.softTissueCheckBox.enabled = not given
+        self.ui.softTissueCheckBox.toolTip = _(
+            "{name} is taken as it is: choose no transform to deform soft tissue.").format(
+                name=given.GetName()) if given else _(
+            "Deform what lies between the bones, too, so that the prior CT looks alike there. "
+            "The bones and what is found in them stay the same.")
 
     def _showOrder(self) -> None:
         """Say when the prior CT is the later one."""
@@ -371,6 +384,7 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
             parameterNode.priorVolume,
             parameterNode.currentVolume,
             transform=parameterNode.givenTransform,
+            softTissue=parameterNode.softTissue and not parameterNode.givenTransform,
             bones=parameterNode.namedBones,
             method=parameterNode.method.value,
             model=self.panel.modelName,
@@ -613,6 +627,7 @@ class TemporalSubtractionLogic(ReadingRoomLogic):
         priorVolume: vtkMRMLScalarVolumeNode,
         currentVolume: vtkMRMLScalarVolumeNode,
         transform: vtkMRMLTransformNode | None = None,
+        softTissue: bool = False,
         bones: vtkMRMLSegmentationNode | None = None,
         method: str = "classical",
         model: str = "",
@@ -631,6 +646,7 @@ class TemporalSubtractionLogic(ReadingRoomLogic):
         :param currentVolume: the later CT.
         :param transform: moves the prior CT onto the current one, in their own coordinates; None
           to align the bones here.
+        :param softTissue: whether to deform what lies between the bones, too; not with a transform.
         :param bones: of the current CT, with segments named after bones, for the names of the
           candidates' bones; None to do without.
         :param method: "classical", "modern" or "seed".
@@ -664,6 +680,8 @@ class TemporalSubtractionLogic(ReadingRoomLogic):
                 path = os.path.join(folder, "given.h5")
                 transforms.writeTransform(transform, path, currentVolume)
                 arguments += ["--transform", path]
+            if softTissue:
+                arguments.append("--soft-tissue")
             if bones:
                 path = os.path.join(folder, "bones.seg.nrrd")
                 segmentations.writeAsOneLayer(bones, path)

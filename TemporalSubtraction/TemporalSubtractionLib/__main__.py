@@ -30,6 +30,9 @@ CurrentArgument = Annotated[Path, typer.Argument(help="The later CT of the same 
 TransformOption = Annotated[Path | None, typer.Option(
     help="Take this transform from the current to the prior CT instead of searching for one; any "
          "that 3D Slicer saves as .h5 or .tfm.")]
+SoftTissueOption = Annotated[bool, typer.Option(
+    "--soft-tissue", help="Deform what lies between the bones, too, so that the aligned prior CT "
+                          "looks alike there; bones keep their rigid motion.")]
 BonesOption = Annotated[Path | None, typer.Option(
     help="Segmentation of the current CT that names bones, as .seg.nrrd or as NIfTI from "
          "TotalSegmentator: each candidate gets the name of its bone.")]
@@ -41,6 +44,7 @@ def register(
     current: CurrentArgument,
     output: OutputOption,
     transform: TransformOption = None,
+    soft_tissue: SoftTissueOption = False,
     progress: ProgressOption = "bar",
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -52,7 +56,7 @@ def register(
         # heavy imports only now: help and wrong options are answered at once
         from .alignment import run
 
-        run(job, prior, current, transform)
+        run(job, prior, current, transform, soft_tissue)
 
 
 @app.command()
@@ -61,6 +65,7 @@ def subtract(
     current: CurrentArgument,
     output: OutputOption,
     transform: TransformOption = None,
+    soft_tissue: SoftTissueOption = False,
     bones: BonesOption = None,
     method: Annotated[Literal["classical", "modern", "seed"], typer.Option(
         help="How the current CT is expected from the prior one. classical: matched, without any "
@@ -84,7 +89,7 @@ def subtract(
         from .subtraction import run
 
         named = read_bones(bones) if bones else None  # what cannot be read is said at once
-        run(job, prior, current, transform, method, model)
+        run(job, prior, current, transform, method, model, soft_tissue)
         if named:
             name_candidates(job, named)
 

@@ -19,6 +19,7 @@ from ReadingRoomLib.volume_files import plain_paths, quiet
 from .bones import bone_mask
 from .contrast import contrast_filled
 from .cubes import on_cubes
+from .deformation import with_soft_tissue
 from .pair_checks import doubts, doubts_once_aligned
 from .patch_registration import PATCH_MM
 from .quality import GOOD, alignment_quality, without_bent_bone
@@ -47,17 +48,18 @@ class Alignment:
     contrast: tuple[sitk.Image, sitk.Image]
 
 
-def run(job: Job, prior: Path, current: Path, transform: Path | None = None) -> None:
+def run(job: Job, prior: Path, current: Path, transform: Path | None = None,
+        soft_tissue: bool = False) -> None:
     """Align ``prior`` with ``current`` and write everything into the job's folder.
 
     Args:
         job: gets files and the manifest's entries.
-        prior, current, transform: as for :func:`align`.
+        prior, current, transform, soft_tissue: as for :func:`align`.
 
     Raises:
         BadInput: as from :func:`align`.
     """
-    alignment = align(job, prior, current, transform)
+    alignment = align(job, prior, current, transform, soft_tissue)
     _tell_share(job, alignment.quality, transform)
     job.progress.stage("write", 2, "Writing the result")
     now, before = alignment.current.image, alignment.prior.image
@@ -76,7 +78,8 @@ def run(job: Job, prior: Path, current: Path, transform: Path | None = None) -> 
     job.progress.advance(2)
 
 
-def align(job: Job, prior: Path, current: Path, transform: Path | None = None) -> Alignment:
+def align(job: Job, prior: Path, current: Path, transform: Path | None = None,
+          soft_tissue: bool = False) -> Alignment:
     """Read two CTs and find where the bones of the current one lie in the prior one.
 
     Args:
@@ -84,11 +87,15 @@ def align(job: Job, prior: Path, current: Path, transform: Path | None = None) -
         prior, current: image files or DICOM folders of CTs of one patient.
         transform: a transform file that is taken as it is, from points of the current CT to those
             of the prior one, as 3D Slicer and :func:`run` write it.
+        soft_tissue: whether what lies between the bones is deformed, too.
 
     Raises:
         BadInput: an image is no CT, the two do not show the same bones, or the transform cannot be
-            read or belongs to other scans.
+            read or belongs to other scans; soft tissue is to be deformed on top of a transform.
     """
+    if transform and soft_tissue:
+        raise BadInput(f"{transform.name} is taken as it is: leave it out, or do not deform soft "
+                       "tissue.")
     before, now = _read(job, prior, current)
     job.progress.stage("bone", 1, "Looking for bone")
     cubes = [on_cubes(scan.image, PATCH_MM) for scan in (now, before)]
@@ -121,6 +128,8 @@ def align(job: Job, prior: Path, current: Path, transform: Path | None = None) -
         job.warn(f"{transform.name} bends {bent_share:.0%} of the bone, which could hide a lesion: "
                  "those places are left out in the quality map.")
     job.progress.advance(1)
+    if soft_tissue:
+        found = _with_soft_tissue(job, now.image, before.image, found, mask, prior_mask)
     return Alignment(now, before, found, quality, (contrasts[0], contrasts[1]))
 
 
@@ -175,6 +184,20 @@ def _register(job: Job, now: sitk.Image, before: sitk.Image, mask: sitk.Image) -
         motion = find_motion(now, before, on_patches, mask)
     job.record(patches=len(motion.patches))
     return motion.transform(now)
+
+
+def _with_soft_tissue(job: Job, now: sitk.Image, before: sitk.Image, motion: sitk.Transform,
+                      mask: sitk.Image, prior_mask: sitk.Image) -> sitk.Transform:
+    def on_levels(done: int, total: int) -> None:
+        if done == 0:
+            job.progress.stage("deform", total, "Deforming what lies between the bones")
+        job.progress.advance(done)
+
+    with quiet():
+        bone = mask | sitk.Resample(prior_mask, mask, motion, sitk.sitkNearestNeighbor, 0)
+        found = with_soft_tissue(now, before, motion, bone, on_levels)
+    job.record(soft_tissue=True)
+    return found
 
 
 def _tell_share(job: Job, quality: sitk.Image, transform: Path | None) -> None:

@@ -101,12 +101,12 @@ def _unbent(quality: sitk.Image, grid: sitk.Image) -> np.ndarray:
 
 
 def run(job: Job, prior: Path, current: Path, transform: Path | None = None,
-        method: str = "classical", model: str | None = None) -> None:
+        method: str = "classical", model: str | None = None, soft_tissue: bool = False) -> None:
     """Align two CTs, compare their bones, and write everything into the job's folder.
 
     Args:
         job: gets files and the manifest's entries.
-        prior, current, transform: as for :func:`.alignment.align`.
+        prior, current, transform, soft_tissue: as for :func:`.alignment.align`.
         method: "classical", or what a model was trained as.
         model: as for :func:`.learned.load_model`.
 
@@ -115,7 +115,7 @@ def run(job: Job, prior: Path, current: Path, transform: Path | None = None,
         ModelMissing, ModelUntrusted: the model cannot be used.
     """
     foresee = _method(job, method, model)  # a model that is missing is said at once
-    alignment = align(job, prior, current, transform)
+    alignment = align(job, prior, current, transform, soft_tissue)
     job.progress.stage("subtract", 2, "Comparing the bones")
     with quiet():
         scans = make_alike(alignment.current.image, alignment.prior.image, alignment.transform,

@@ -19,6 +19,8 @@ import SimpleITK as sitk
 
 from ReadingRoomLib.images import read_image
 from TemporalSubtractionLib.bone_parts import bone_parts
+from TemporalSubtractionLib.bones import bone_mask
+from TemporalSubtractionLib.deformation import with_soft_tissue
 from TemporalSubtractionLib.follow_up import simulate_follow_up
 from TemporalSubtractionLib.registration import find_motion
 
@@ -32,7 +34,7 @@ Register = Callable[[sitk.Image, sitk.Image, Points], Points]
 
 def against_elastix(data: Path, seeds: tuple[int, ...] = (0,)) -> dict:
     """Errors and processor time of all methods on all pairs that are in ``data``, in turn."""
-    methods: dict[str, Register] = {"ours": _ours}
+    methods: dict[str, Register] = {"ours": _ours, "ours_soft_tissue": _with_soft_tissue}
     if _has_elastix():
         methods |= {name: _elastix(maps) for name, maps in PEERS.items()}
     else:
@@ -114,6 +116,14 @@ def _ct(path: Path) -> sitk.Image:
 
 def _ours(current: sitk.Image, prior: sitk.Image, points: Points) -> Points:
     return find_motion(current, prior)(points)
+
+
+def _with_soft_tissue(current: sitk.Image, prior: sitk.Image, points: Points) -> Points:
+    motion = find_motion(current, prior).transform(current)
+    bone = sitk.Resample(bone_mask(current), current, sitk.Transform(), sitk.sitkNearestNeighbor)
+    before = sitk.Resample(bone_mask(prior), current, motion, sitk.sitkNearestNeighbor)
+    found = with_soft_tissue(current, prior, motion, bone | before)
+    return np.array([found.TransformPoint(point.tolist()) for point in points])
 
 
 def _has_elastix() -> bool:

@@ -629,6 +629,21 @@ def test_given_deformation_that_no_file_can_hold_becomes_a_grid(quick):
     assert result.candidates.GetNumberOfRows() == 2
 
 
+def test_soft_tissue_is_deformed_when_asked_and_not_with_a_transform(quick):
+    import slicer
+
+    prior, current = add_pair()
+    assert not apply(quick, prior, current).manifest["soft_tissue"]
+    quick.ui.softTissueCheckBox.click()
+    assert quick._parameterNode.softTissue
+    assert apply(quick, prior, current).manifest["soft_tissue"]
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Registered")
+    quick.ui.givenTransformSelector.setCurrentNode(node)
+    assert not quick.ui.softTissueCheckBox.enabled
+    assert "Registered is taken as it is" in quick.ui.softTissueCheckBox.toolTip
+    assert not apply(quick, prior, current).manifest["soft_tissue"]
+
+
 # DICOM
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import SimpleITK as sitk
+import typer
 
 from ReadingRoomLib.commands import OutputOption, ProgressOption, make_app, run_job
 from ReadingRoomLib.errors import BadInput
@@ -30,6 +32,7 @@ def subtract(
     current: Path,
     output: OutputOption,
     transform: Path | None = None,
+    soft_tissue: Annotated[bool, typer.Option("--soft-tissue")] = False,
     bones: Path | None = None,
     method: str = "classical",
     model: str = "",
@@ -70,6 +73,7 @@ def subtract(
             aligned_share=0.925, good_quality=0.5, method=method,
             displacements=[displacement(motion, now, place) for place in (0.2, 0.8)],
             bones=[segment.name for segment in read_seg_nrrd(bones)[1]] if bones else [],
+            soft_tissue=soft_tissue,
             options={"model": model, "device": device, "asked_seed": seed})
 
 
