@@ -190,11 +190,15 @@ def calibrate(
     work: WorkOption,
     output: Annotated[Path, typer.Option(help="File to write.")] = CALIBRATIONS,
 ) -> None:
-    """Learn from stable pairs how large z is where nothing changed, without a model."""
+    """Learn from stable pairs how large z is where nothing changed, without a model.
+
+    Prints the shares of each patient by what the others teach.
+    """
     z = {patient: voxels_of(np.concatenate([_classical_z(read_pair(path)) for path in paths]))
          for patient in CTS if (paths := pairs_of(work, patient))}
-    for patient, values in z.items():
-        typer.echo(f"{patient}: {shares_within(values)}")
+    for patient, values in z.items() if len(z) > 1 else ():
+        others = by_patient([z[other] for other in z if other != patient])
+        typer.echo(f"{patient}: {shares_within(others(values))}")
     made = by_patient(list(z.values()))
     output.write_text(json.dumps({CLASSICAL: {**made.written(), "patients": list(z)}}, indent=1)
                       + "\n", "utf-8")
