@@ -9,13 +9,13 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from ReadingRoomLib.bundles import Bundle, load_bundle
+from ReadingRoomLib import models
+from ReadingRoomLib.bundles import Bundle
 from ReadingRoomLib.commands import Job
 from ReadingRoomLib.devices import MemoryFallback
-from ReadingRoomLib.errors import BadInput, ModelUntrusted
+from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import AxisOrder, resample_like, straighten, to_lps_axes
 from ReadingRoomLib.images import ImageInput, read_image
-from ReadingRoomLib.models import find_model
 from ReadingRoomLib.segmentation_files import SegmentDescription, write_seg_nrrd
 
 from .inference import Prediction, segment
@@ -96,18 +96,7 @@ def load_model(model: str, recipe: str | None) -> Bundle:
     """
     if recipe not in (None, "modern") and not Path(model).expanduser().is_dir():
         model = f"{model.removesuffix(f'-{recipe}')}-{recipe}"
-    bundle = load_bundle(find_model(model, REGISTRY), NETWORKS)
-    trained_as = bundle.metadata["recipe"]
-    if recipe and trained_as != recipe:
-        raise BadInput(
-            f"The model {bundle.metadata['name']} was trained with the recipe {trained_as}, not "
-            f"{recipe}: leave the recipe out or choose another model."
-        )
-    if not _fits(bundle):
-        raise ModelUntrusted(
-            f"The model {bundle.metadata['name']} was not made for this module: choose another."
-        )
-    return bundle
+    return models.load_model(model, REGISTRY, NETWORKS, recipe, _fits)
 
 
 def _fits(bundle: Bundle) -> bool:
@@ -115,11 +104,8 @@ def _fits(bundle: Bundle) -> bool:
     recipe = RECIPES.get(bundle.metadata["recipe"])
     if recipe is None or not isinstance(bundle.network, NETWORK_OF[recipe.name]):
         return False
-    try:
-        with torch.inference_mode():
-            logits = bundle.network(torch.zeros(1, recipe.channels, 32, 32))
-    except RuntimeError:
-        return False
+    with torch.inference_mode():
+        logits = bundle.network(torch.zeros(1, recipe.channels, 32, 32))
     return logits.shape == (1, CLASSES, 32, 32)
 
 

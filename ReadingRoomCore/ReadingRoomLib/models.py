@@ -32,13 +32,20 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .bundle_data import CARD, HASHES, METADATA
-from .bundles import MEBIBYTE, SIZE_LIMITS, BundleDescription, verify_bundle
+from .bundles import (
+    MEBIBYTE,
+    SIZE_LIMITS,
+    Bundle,
+    BundleDescription,
+    load_bundle,
+    verify_bundle,
+)
 from .downloads import ProgressCallback, download
 from .errors import (
     BadInput,
@@ -172,6 +179,38 @@ def _ready(model: Model, progress: ProgressCallback | None, cancelled: Callable[
     if model.installed and verify_bundle(model.folder).sha256 == model.sha256:
         return model.folder
     return _download_model(model, progress, cancelled)
+
+
+def load_model(
+    name_or_path: str | Path,
+    registry: str | Path,
+    targets: Collection[str],
+    recipe: str | None,
+    fits: Callable[[Bundle], bool],
+) -> Bundle:
+    """Find, verify and build a model that a module can use.
+
+    Args:
+        name_or_path, registry: as for `find_model`.
+        targets: classes that it may be built of.
+        recipe: what it must have been trained as; None: whatever the module knows.
+        fits: whether its network takes and answers what the recipe says; it may just try.
+
+    Raises:
+        BadInput: it was trained as something else.
+        ModelMissing, ModelUntrusted: it cannot be used.
+    """
+    bundle = load_bundle(find_model(name_or_path, registry), targets)
+    name, trained_as = bundle.metadata["name"], bundle.metadata["recipe"]
+    if recipe and trained_as != recipe:
+        raise BadInput(f"The model {name} was trained with the recipe {trained_as}, not {recipe}: "
+                       "choose another model or another recipe.")
+    try:
+        if fits(bundle):
+            return bundle
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError):
+        pass  # another network, or data of another kind
+    raise ModelUntrusted(f"The model {name} was not made for this module: choose another.")
 
 
 def _download_model(

@@ -10,13 +10,13 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from ReadingRoomLib.bundles import Bundle, load_bundle
+from ReadingRoomLib import models
+from ReadingRoomLib.bundles import Bundle
 from ReadingRoomLib.commands import Job
 from ReadingRoomLib.devices import MemoryFallback
-from ReadingRoomLib.errors import BadInput, ModelUntrusted
+from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import image_like
 from ReadingRoomLib.images import read_image
-from ReadingRoomLib.models import find_model
 from ReadingRoomLib.volume_files import quiet
 
 from .anomaly_networks import VOI
@@ -118,26 +118,18 @@ def load_model(name: str, method: str) -> Bundle:
         BadInput: it is made for another method.
         ModelMissing, ModelUntrusted: it cannot be used.
     """
-    kind = NETWORK_OF[method]
     targets = [f"{each.__module__}.{each.__qualname__}" for each in NETWORK_OF.values()]
-    bundle = load_bundle(find_model(name, REGISTRY), targets)
-    if bundle.metadata["recipe"] != method:
-        raise BadInput(f"The model {bundle.metadata['name']} was trained with the recipe "
-                       f"{bundle.metadata['recipe']}, not {method}: choose another model.")
-    if not isinstance(bundle.network, kind) or not _fits(bundle, method):
-        raise ModelUntrusted(f"The model {bundle.metadata['name']} was not made for this module: "
-                             "choose another.")
-    return bundle
+    return models.load_model(name, REGISTRY, targets, method, _fits)
 
 
-def _fits(bundle: Bundle, method: str) -> bool:
+def _fits(bundle: Bundle) -> bool:
     """Whether the network takes a VOI, and every score is calibrated."""
-    try:
-        with torch.inference_mode():
-            bundle.network(torch.zeros(1, 1, VOI, VOI, VOI))
-        return set(calibrations_of(bundle)) == set(SCORES[method])
-    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError):
+    method = bundle.metadata["recipe"]
+    if not isinstance(bundle.network, NETWORK_OF[method]):
         return False
+    with torch.inference_mode():
+        bundle.network(torch.zeros(1, 1, VOI, VOI, VOI))
+    return set(calibrations_of(bundle)) == set(SCORES[method])
 
 
 def calibrations_of(bundle: Bundle) -> dict[str, Calibration]:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 SIZES_MM = (5.0, 8.0, 12.0)  # of changes that are looked for: full widths of Gaussians
-LEAST_STRENGTH = 1.2  # of :func:`strength_of`, from which something is a candidate
+LEAST_STRENGTH = 1.5  # of :func:`strength_of`, from which something is a candidate
 DEPTH_MM = 3.5  # below the surface of bone, where z counts in full
 LEAST_BONE = 0.35  # of a neighbourhood; with less, the mean falls
 GROWN = 0.5  # share of the strength in its middle where a candidate ends

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ReadingRoomLib.bundles import Bundle, load_bundle
-from ReadingRoomLib.errors import BadInput, ModelMissing, ModelUntrusted
-from ReadingRoomLib.models import available_models, find_model
+from ReadingRoomLib import models
+from ReadingRoomLib.bundles import Bundle
+from ReadingRoomLib.errors import ModelMissing
 
 from .blocks import blocks, within
 from .calibration import Calibration
@@ -44,29 +44,19 @@ def load_model(name: str | None, recipe: str) -> Bundle:
         ModelMissing, ModelUntrusted: it cannot be used.
     """
     if not name:
-        of_recipe = [m.name for m in available_models(REGISTRY) if m.recipe == recipe]
+        of_recipe = [m.name for m in models.available_models(REGISTRY) if m.recipe == recipe]
         if not of_recipe:
             raise ModelMissing(f"There is no model of the method {recipe}: choose another method.")
         name = of_recipe[0]
-    bundle = load_bundle(find_model(name, REGISTRY), NETWORK_OF.values())
-    if bundle.metadata["recipe"] != recipe:
-        raise BadInput(f"The model {bundle.metadata['name']} was trained with the recipe "
-                       f"{bundle.metadata['recipe']}, not {recipe}: choose another model.")
-    if not _fits(bundle):
-        raise ModelUntrusted(f"The model {bundle.metadata['name']} was not made for this module: "
-                             "choose another.")
-    return bundle
+    return models.load_model(name, REGISTRY, NETWORK_OF.values(), recipe, _fits)
 
 
 def _fits(bundle: Bundle) -> bool:
     """Whether the network takes what its recipe gives, and every answer is calibrated."""
     recipe = RECIPES[bundle.metadata["recipe"]]
-    try:
-        curves = _calibrations(bundle)
-        with torch.inference_mode():
-            answer = bundle.network(torch.zeros(1, recipe.in_channels, *3 * [2 * MULTIPLE]))
-    except (RuntimeError, KeyError, TypeError, ValueError):
-        return False
+    curves = _calibrations(bundle)
+    with torch.inference_mode():
+        answer = bundle.network(torch.zeros(1, recipe.in_channels, *3 * [2 * MULTIPLE]))
     return answer.shape[1] == recipe.out_channels == 2 * len(curves)
 
 

@@ -565,7 +565,7 @@ def test_a_model_made_for_something_else_is_refused(tmp_path, difference):
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 @pytest.mark.parametrize(("stage", "module", "function"), [
     ("reading", "MuscleSegLib.segmentation", "read_image"),
-    ("model", "MuscleSegLib.segmentation", "load_bundle"),
+    ("model", "ReadingRoomLib.models", "load_bundle"),
     ("segmenting", "MuscleSegLib.inference", "summarise_samples"),
     ("measuring", "MuscleSegLib.segmentation", "measure"),
     ("writing", "MuscleSegLib.segmentation", "write_seg_nrrd"),
