@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+NULL_SHARES = (0.6827, 0.9545)  # of a standard normal within 1 and 2
+BELIEVED = (0.5, 4.0)  # range of what is within 1, in standard deviations as they were foreseen
 # shares of stable bone beyond each knot; what is rarer is bone out of place, and a curve through
 # that would press lesions together with it
 TAILS = (0.8, 0.6, 0.45, 0.3173, 0.2, 0.1, 0.0455, 0.02, 0.01)
@@ -39,6 +41,24 @@ class Calibration:
         computed = np.maximum.accumulate(computed + 1e-6 * np.arange(1, len(TAILS) + 1))
         return cls((0.0, *computed.round(4).tolist()),
                    (0.0, *norm.isf(np.array(TAILS) / 2).round(4).tolist()))
+
+    @classmethod
+    def of_pair(cls, z: np.ndarray) -> Calibration:
+        """The curve that puts 68.3 % of the bone of one pair of scans within 1, and 95.4 within 2.
+
+        How well two scans can be compared differs from pair to pair more than can be foreseen, and
+        bone that changed is a small part of it: z is measured against the distribution that most
+        of the bone shows, the empirical null of Efron (JASA 2004).
+
+        Args:
+            z: of the bone that is compared. Where it is much larger than foreseen, much of the bone
+                has changed, and only a part of that is believed.
+        """
+        if not z.size:
+            return cls()
+        one, two = np.quantile(np.abs(z), NULL_SHARES)
+        one = float(np.clip(one, *BELIEVED))
+        return cls((0.0, one, float(np.clip(two, 1.2 * one, 2 * BELIEVED[1]))), (0.0, 1.0, 2.0))
 
     @classmethod
     def read(cls, values: dict) -> Calibration:

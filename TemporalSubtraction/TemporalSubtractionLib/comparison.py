@@ -86,11 +86,18 @@ class Classical:
     matched: bool = True
 
     def __call__(self, pair: Compared) -> Finding:
+        error, z, usual = self.raw(pair)
+        # the curves would press strong neighbourhoods together before they are weighed
+        strength = self.calibration(strength_of(z, pair.where, pair.spacing))
+        return Finding(pair.expected, error, self.calibration(usual(z)), strength)
+
+    @staticmethod
+    def raw(pair: Compared) -> tuple[np.ndarray, np.ndarray, Calibration]:
+        """Error in HU, z as foreseen, and the curve that this pair's bone gives for it."""
         z = np.where(pair.where, pair.current - pair.expected, 0) / np.where(
             pair.where, pair.error, 1)
-        # the curve would press strong neighbourhoods together before they are weighed
-        strength = self.calibration(strength_of(z, pair.where, pair.spacing))
-        return Finding(pair.expected, pair.error, self.calibration(z), strength)
+        usual = Calibration.of_pair(z[pair.where])
+        return pair.error * np.float32(usual.computed[1]), z, usual
 
 
 def compare(current: np.ndarray, prior: np.ndarray, bone: np.ndarray,

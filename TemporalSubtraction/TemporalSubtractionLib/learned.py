@@ -100,19 +100,21 @@ class Learned:
     def raw(self, pair: Compared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Expected density and its error in HU, and z before calibration of voxels and sizes.
 
-        How well two scans can be compared differs from pair to pair more than a network foresees,
-        and bone that changed is a small part. So all z of a pair are scaled to have 95.45 % of the
-        bone within 2.
+        All are measured against this pair's own bone: z of voxels by
+        :meth:`.calibration.Calibration.of_pair`, those of sizes, whose tails are what counts, by
+        having 95.45 % of the bone within 2.
         """
         answer, log_error = self._answer(channels_of(pair, self.recipe), pair.where)
         unit = unit_of(pair, self.recipe)
         z = (changes_of(pair, self.recipe) - answer) * np.exp(-log_error) * pair.where
-        scales = [_scale(size[pair.where]) for size in z]
-        z /= np.reshape(scales, (-1, 1, 1, 1))
+        z[1:] /= np.reshape([_scale(size[pair.where]) for size in z[1:]], (-1, 1, 1, 1))
         expected = np.where(pair.where, pair.expected + unit * answer[0], pair.expected)
-        error = np.where(pair.where, unit * np.exp(log_error[0]) * scales[0], 0)
+        error = np.where(pair.where, unit * np.exp(log_error[0]), 0)
         # of a voxel the whole change counts, however large
-        z[0] = np.where(pair.where, pair.current - expected, 0) / np.where(pair.where, error, 1)
+        change = np.where(pair.where, pair.current - expected, 0) / np.where(pair.where, error, 1)
+        usual = Calibration.of_pair(change[pair.where])
+        z[0] = usual(change)
+        error *= usual.computed[1]
         return expected.astype(np.float32), error.astype(np.float32), z
 
     def _answer(self, channels: torch.Tensor, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

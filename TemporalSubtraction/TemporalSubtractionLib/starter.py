@@ -29,7 +29,7 @@ from ReadingRoomLib.training import CHECKPOINT, TrainingSettings
 from ReadingRoomLib.training import train as fit
 
 from .calibration import Calibration
-from .comparison import Compared
+from .comparison import Classical, Compared
 from .learned import NETWORK_OF, REGISTRY, Learned
 from .networks import ResidualCNN
 from .recipes import MODERN, SEED, Recipe, likelihood_loss
@@ -287,19 +287,28 @@ def alike(pair: SimulatedPair, matched: bool = True) -> AlikeScans:
 
 
 def held_out_z(plan: Plan, work: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """z before calibration, (voxels, 1 + sizes), of each patient by a network not shown it."""
+    """z before calibration, (voxels, 1 + sizes), of each patient by a network not shown it.
+
+    It takes minutes, so it is kept beside the training.
+    """
     for fold in range(FOLDS):
-        known = [patient for patient in held_out(fold) if pairs_of(work, patient)]
-        if known:
-            method = Learned(plan.trained(work, fold)[0], plan.recipe, ())
-        for patient in known:
-            pairs = map(read_pair, pairs_of(work, patient))
-            yield patient, voxels_of(np.concatenate(
-                [method.raw(pair)[2][:, pair.where].T for pair in pairs]))
+        training = plan.folder(work, fold)
+        for patient in held_out(fold):
+            kept = training / f"z-{patient.replace(' ', '_')}.npy"
+            pairs = pairs_of(work, patient)
+            if not pairs:
+                continue
+            newest = max(path.stat().st_mtime for path in (training / CHECKPOINT, *pairs))
+            if not kept.exists() or kept.stat().st_mtime < newest:
+                method = Learned(plan.trained(work, fold)[0], plan.recipe, ())
+                np.save(kept, voxels_of(np.concatenate(
+                    [method.raw(pair)[2][:, pair.where].T for pair in map(read_pair, pairs)])))
+            yield patient, np.load(kept)
 
 
 def _classical_z(pair: Compared) -> np.ndarray:
-    return ((pair.current - pair.expected)[pair.where] / pair.error[pair.where])
+    _, z, usual = Classical.raw(pair)
+    return usual(z[pair.where])
 
 
 def voxels_of(z: np.ndarray) -> np.ndarray:

@@ -90,6 +90,7 @@ def test_a_pair_that_agrees_worse_is_scaled_by_its_own_z(work, pair, recipe):
     _, larger, same = method.raw(worse)
     np.testing.assert_allclose(larger, 1.5 * error, rtol=0.05)
     np.testing.assert_allclose(same[0], z[0], rtol=0.05, atol=1e-3)
+    assert (np.abs(z[0][pair.where]) < 1).mean() == pytest.approx(0.6827, abs=0.002)
 
 
 @settings(max_examples=25, deadline=None)

@@ -452,6 +452,23 @@ def training(patient, tmp_path_factory):
     return folder
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(4, 30), st.floats(0.6, 2.0), st.integers(0, 2**16))
+def test_z_is_measured_against_the_bone_of_its_own_pair(freedom, scale, seed):
+    z = np.random.default_rng(seed).standard_t(freedom, 40_000) * scale
+    usual = Calibration.of_pair(z)(z)
+    assert (np.abs(usual) < 1).mean() == pytest.approx(0.6827, abs=0.005)
+    assert (np.abs(usual) < 2).mean() == pytest.approx(0.9545, abs=0.005)
+    assert (np.diff(usual[np.argsort(z)]) >= 0).all()
+
+
+def test_where_nothing_differs_or_everything_does_z_is_not_made_usual():
+    z = np.random.default_rng(0).normal(size=10_000)
+    assert np.abs(Calibration.of_pair(z * 1e-3)(z * 1e-3)).max() < 0.01
+    assert (np.abs(Calibration.of_pair(z * 100)(z * 100)) > 3).mean() > 0.8
+    assert Calibration.of_pair(z[:0])(z[:3]) == pytest.approx(z[:3])
+
+
 def test_the_calibration_is_learned_from_stable_pairs(patient, training, tmp_path):
     output = tmp_path / "calibrations.json"
     starter.calibrate(training, output)
