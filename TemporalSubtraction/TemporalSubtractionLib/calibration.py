@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 NULL_SHARES = (0.6827, 0.9545)  # of a standard normal within 1 and 2
-BELIEVED = (0.5, 4.0)  # range of what is within 1, in standard deviations as they were foreseen
+BELIEVED = (0.25, 4.0)  # range of what is within 1, in standard deviations as they were foreseen
 # shares of stable bone beyond each knot; what is rarer is bone out of place, and a curve through
 # that would press lesions together with it
 TAILS = (0.8, 0.6, 0.45, 0.3173, 0.2, 0.1, 0.0455, 0.02, 0.01)

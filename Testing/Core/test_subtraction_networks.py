@@ -80,9 +80,22 @@ def test_a_network_does_not_see_the_current_scan(work, pair, recipe):
     np.testing.assert_array_equal(method.raw(pair)[0], method.raw(other)[0])
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_a_pair_that_agrees_worse_is_scaled_by_its_own_z(work, pair, recipe):
-    method = method_of(work, recipe)
+class NothingChanges(torch.nn.Module):
+    """Expects no change, errors as they usually are, and smaller ones of neighbourhoods."""
+
+    def __init__(self, recipe):
+        super().__init__()
+        self.recipe = recipe
+
+    def forward(self, channels):
+        answer = torch.zeros(len(channels), self.recipe.out_channels, *channels.shape[2:])
+        answer[:, self.recipe.out_channels // 2 + 1:] = -1.2
+        return answer
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_pair_that_agrees_worse_is_scaled_by_its_own_z(pair, recipe):
+    method = Learned(NothingChanges(recipe), recipe, ())
     expected, error, z = method.raw(pair)
     for size in z:
         assert (np.abs(size[pair.where]) < 2).mean() == pytest.approx(0.9545, abs=0.002)
@@ -90,7 +103,7 @@ def test_a_pair_that_agrees_worse_is_scaled_by_its_own_z(work, pair, recipe):
     _, larger, same = method.raw(worse)
     np.testing.assert_allclose(larger, 1.5 * error, rtol=0.05)
     np.testing.assert_allclose(same[0], z[0], rtol=0.05, atol=1e-3)
-    assert (np.abs(z[0][pair.where]) < 1).mean() == pytest.approx(0.6827, abs=0.002)
+    assert (np.abs(z[0][pair.where]) < 1).mean() == pytest.approx(0.6827, abs=0.01)
 
 
 @settings(max_examples=25, deadline=None)
