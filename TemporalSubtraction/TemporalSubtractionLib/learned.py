@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +25,7 @@ UNET = "monai.networks.nets.UNet"
 NETWORK_OF = {"modern": UNET,
               "seed": f"{ResidualCNN.__module__}.{ResidualCNN.__qualname__}"}
 BLOCK, MARGIN = 64, 16  # voxels computed at a time, and what the network sees around them
-WITHIN_2 = 0.9545  # share of a standard normal within 2
-SCALES = (0.5, 4.0)  # range of what is believed; with more, much of the bone has changed
-LEAST_Z = 3.0  # of a neighbourhood, from which it is a candidate: there are many thousands
+LEAST_Z = 3.0  # of neighbourhoods, from which a place is a candidate: there are many thousands
 MULTIPLE = 4  # of the voxels along each axis: the U-Net halves them twice
 
 
@@ -52,16 +49,16 @@ def load_model(name: str | None, recipe: str) -> Bundle:
 
 
 def _fits(bundle: Bundle) -> bool:
-    """Whether the network takes what its recipe gives, and every answer is calibrated."""
+    """Whether the network takes and answers what its recipe says, and is calibrated."""
     recipe = RECIPES[bundle.metadata["recipe"]]
-    curves = _calibrations(bundle)
+    _calibration(bundle)
     with torch.inference_mode():
         answer = bundle.network(torch.zeros(1, recipe.in_channels, *3 * [2 * MULTIPLE]))
-    return answer.shape[1] == recipe.out_channels == 2 * len(curves)
+    return answer.shape[1] == recipe.out_channels
 
 
-def _calibrations(bundle: Bundle) -> list[Calibration]:
-    return [Calibration.read(curve) for curve in bundle.metadata["calibrations"]]
+def _calibration(bundle: Bundle) -> Calibration:
+    return Calibration.read(bundle.metadata["calibration"])
 
 
 class Learned:
@@ -70,44 +67,38 @@ class Learned:
     Args:
         network: of ``recipe``.
         recipe: what it sees and answers.
-        calibrations: of z of voxels, and of every neighbourhood.
+        calibration: of z of voxels.
         device: torch device.
     """
 
     def __init__(self, network: torch.nn.Module, recipe: Recipe,
-                 calibrations: Sequence[Calibration], device: str = "cpu") -> None:
+                 calibration: Calibration, device: str = "cpu") -> None:
         self.network = network.to(device).eval()
-        self.recipe, self.calibrations, self.device = recipe, calibrations, device
+        self.recipe, self.calibration, self.device = recipe, calibration, device
         self.name, self.matched = recipe.name, recipe.matched
 
     @classmethod
     def of(cls, bundle: Bundle, device: str) -> Learned:
-        return cls(bundle.network, RECIPES[bundle.metadata["recipe"]], _calibrations(bundle),
-                   device)
+        return cls(bundle.network, RECIPES[bundle.metadata["recipe"]], _calibration(bundle), device)
 
     def __call__(self, pair: Compared) -> Finding:
         expected, error, z = self.raw(pair)
-        calibrated = self.calibrations[0](z[0])
+        calibrated = self.calibration(z[0])
         if not self.recipe.sizes_mm:
-            strength = self.calibrations[0](strength_of(z[0], pair.where, pair.spacing))
+            strength = self.calibration(strength_of(z[0], pair.where, pair.spacing))
             return Finding(expected, error, calibrated, strength)
-        strength = np.zeros_like(calibrated)
-        for calibration, size in zip(self.calibrations[1:], z[1:], strict=True):
-            mean = calibration(size)
-            strength = np.where(np.abs(mean) > np.abs(strength), mean, strength)
-        return Finding(expected, error, calibrated, strength, LEAST_Z)
+        return Finding(expected, error, calibrated, z[1:].mean(0), LEAST_Z)
 
     def raw(self, pair: Compared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Expected density and its error in HU, and z before calibration of voxels and sizes.
 
-        All are measured against this pair's own bone: z of voxels by
-        :meth:`.calibration.Calibration.of_pair`, those of sizes, whose tails are what counts, by
-        having 95.45 % of the bone within 2.
+        That of voxels is measured against this pair's own bone, see
+        :meth:`.calibration.Calibration.of_pair`. Those of neighbourhoods are as the network
+        foresaw them: several lesions in a short scan are a good part of its tails.
         """
         answer, log_error = self._answer(channels_of(pair, self.recipe), pair.where)
         unit = unit_of(pair, self.recipe)
         z = (changes_of(pair, self.recipe) - answer) * np.exp(-log_error) * pair.where
-        z[1:] /= np.reshape([_scale(size[pair.where]) for size in z[1:]], (-1, 1, 1, 1))
         expected = np.where(pair.where, pair.expected + unit * answer[0], pair.expected)
         error = np.where(pair.where, unit * np.exp(log_error[0]), 0)
         # of a voxel the whole change counts, however large
@@ -132,8 +123,3 @@ class Learned:
             for values, into in zip(split_answer(answer), (expected, log_error), strict=True):
                 into[:, *inner] = values[0][:, *place].numpy()
         return expected, log_error
-
-
-def _scale(z: np.ndarray) -> float:
-    """Factor by which the errors of a pair were foreseen too small."""
-    return float(np.clip(np.quantile(np.abs(z), WITHIN_2) / 2, *SCALES)) if z.size else 1.0

@@ -215,15 +215,14 @@ def _write(plan: Plan, work: Path, fold: int | None, z: list[np.ndarray], bundle
            found: dict) -> str:
     """Write the bundle of a training, calibrated by z of some patients; return its SHA-256."""
     network, steps = plan.trained(work, fold)
-    calibrations = [by_patient([patient[:, size] for patient in z])
-                    for size in range(z[0].shape[1])]
+    calibration = by_patient(z)
     return write_bundle(
         bundle, {"_target_": NETWORK_OF[plan.recipe.name], **plan.arguments},
-        network.state_dict(), _metadata(plan, steps, calibrations, found),
+        network.state_dict(), _metadata(plan, steps, calibration, found),
         _card(plan, steps, found), dtype=torch.float16, overwrite=True)
 
 
-def _metadata(plan: Plan, steps: int, calibrations: list[Calibration], found: dict) -> dict:
+def _metadata(plan: Plan, steps: int, calibration: Calibration, found: dict) -> dict:
     maps = ["voxel", *(f"mean of {size:g} mm" for size in plan.recipe.sizes_mm)]
     answers = [f"{what} of {of}" for what in ("expected change", "logarithm of its error")
                for of in maps]
@@ -242,7 +241,7 @@ def _metadata(plan: Plan, steps: int, calibrations: list[Calibration], found: di
         "trained_on": TRAINED_ON,
         "simulated": True,
         "training_steps": steps,
-        "calibrations": [calibration.written() for calibration in calibrations],
+        "calibration": calibration.written(),
         "eval_metrics": found,
         "network_data_format": {
             "inputs": {"image": {
@@ -287,7 +286,7 @@ def alike(pair: SimulatedPair, matched: bool = True) -> AlikeScans:
 
 
 def held_out_z(plan: Plan, work: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """z before calibration, (voxels, 1 + sizes), of each patient by a network not shown it.
+    """z of voxels before calibration, of each patient by a network not shown it.
 
     It takes minutes, so it is kept beside the training.
     """
@@ -300,9 +299,9 @@ def held_out_z(plan: Plan, work: Path) -> Iterator[tuple[str, np.ndarray]]:
                 continue
             newest = max(path.stat().st_mtime for path in (training / CHECKPOINT, *pairs))
             if not kept.exists() or kept.stat().st_mtime < newest:
-                method = Learned(plan.trained(work, fold)[0], plan.recipe, ())
+                method = Learned(plan.trained(work, fold)[0], plan.recipe, Calibration())
                 np.save(kept, voxels_of(np.concatenate(
-                    [method.raw(pair)[2][:, pair.where].T for pair in map(read_pair, pairs)])))
+                    [method.raw(pair)[2][0][pair.where] for pair in map(read_pair, pairs)])))
             yield patient, np.load(kept)
 
 

@@ -20,6 +20,7 @@ from ReadingRoomLib.results import read_result
 from TemporalSubtractionLib import learned, starter, training_pairs
 from TemporalSubtractionLib.__main__ import app
 from TemporalSubtractionLib.bones import bone_mask
+from TemporalSubtractionLib.calibration import Calibration
 from TemporalSubtractionLib.candidates import find_candidates
 from TemporalSubtractionLib.comparison import Compared
 from TemporalSubtractionLib.follow_up import simulate_follow_up
@@ -81,24 +82,21 @@ def test_a_network_does_not_see_the_current_scan(work, pair, recipe):
 
 
 class NothingChanges(torch.nn.Module):
-    """Expects no change, errors as they usually are, and smaller ones of neighbourhoods."""
+    """Expects no change, and errors as they usually are."""
 
     def __init__(self, recipe):
         super().__init__()
         self.recipe = recipe
 
     def forward(self, channels):
-        answer = torch.zeros(len(channels), self.recipe.out_channels, *channels.shape[2:])
-        answer[:, self.recipe.out_channels // 2 + 1:] = -1.2
-        return answer
+        return torch.zeros(len(channels), self.recipe.out_channels, *channels.shape[2:])
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_a_pair_that_agrees_worse_is_scaled_by_its_own_z(pair, recipe):
-    method = Learned(NothingChanges(recipe), recipe, ())
+    method = Learned(NothingChanges(recipe), recipe, Calibration())
     expected, error, z = method.raw(pair)
-    for size in z:
-        assert (np.abs(size[pair.where]) < 2).mean() == pytest.approx(0.9545, abs=0.002)
+    assert (np.abs(z[0][pair.where]) < 2).mean() == pytest.approx(0.9545, abs=0.01)
     worse = replace(pair, current=expected + 1.5 * (pair.current - expected))
     _, larger, same = method.raw(worse)
     np.testing.assert_allclose(larger, 1.5 * error, rtol=0.05)
@@ -206,22 +204,22 @@ def test_blocks_of_the_network_leave_no_seams(work, pair, recipe, monkeypatch):
 
 def test_what_was_measured_and_shown_stands_in_the_bundle(work):
     bundle = load_model(str(work / "bundle-modern"), "modern")
-    assert len(bundle.metadata["calibrations"]) == 1 + len(MODERN.sizes_mm)
+    Calibration.read(bundle.metadata["calibration"])
     assert bundle.metadata["training_steps"] == STEPS
     assert "Not measured yet" in bundle.model_card
     assert bundle.metadata["simulated"] is True
 
 
 def test_a_fold_is_calibrated_without_its_patients(work, tmp_path, monkeypatch):
-    z = {patient: np.random.default_rng(number).normal(0, 1 + number, (900, 1))
+    z = {patient: np.random.default_rng(number).normal(0, 1 + number, 900)
          for number, patient in enumerate(PATIENTS)}
     monkeypatch.setattr(starter, "held_out_z", lambda plan, work: z.items())
     monkeypatch.setattr(starter, "FOLDS", 2)
     starter.export(work, "seed", tmp_path / "bundle", tmp_path / "folds", None)
     for fold, other in ((0, 1), (1, 0)):  # that patient was shown, this one was not
         bundle = load_model(str(tmp_path / "folds" / f"seed-{fold}"), "seed")
-        expected = starter.by_patient([z[PATIENTS[other]][:, 0]]).written()
-        assert bundle.metadata["calibrations"] == [expected]
+        expected = starter.by_patient([z[PATIENTS[other]]]).written()
+        assert bundle.metadata["calibration"] == expected
 
 
 def test_every_patient_is_held_out_once():
@@ -236,14 +234,14 @@ def test_a_model_of_another_method_is_refused(work):
         load_model("nobody", "modern")
 
 
-def test_a_model_without_its_calibrations_is_refused(work, tmp_path):
+def test_a_model_without_its_calibration_is_refused(work, tmp_path):
     bundle = load_model(str(work / "bundle-modern"), "modern")
-    for number, calibrations in enumerate(([], bundle.metadata["calibrations"][:2],
-                                           [{"computed": "no", "normal": []}] * 4)):
+    for number, calibration in enumerate(([], {"computed": [0, 1]},
+                                          {"computed": "no", "normal": []})):
         write_bundle(
             tmp_path / str(number),
             {"_target_": learned.NETWORK_OF["modern"], **starter.PLANS["modern"].arguments},
-            bundle.network.state_dict(), bundle.metadata | {"calibrations": calibrations},
+            bundle.network.state_dict(), bundle.metadata | {"calibration": calibration},
             bundle.model_card)
         with pytest.raises(ModelUntrusted, match="was not made for this module"):
             load_model(str(tmp_path / str(number)), "modern")
