@@ -464,7 +464,7 @@ def test_z_is_measured_against_the_bone_of_its_own_pair(freedom, scale, seed):
 
 def test_where_nothing_differs_or_everything_does_z_is_not_made_usual():
     z = np.random.default_rng(0).normal(size=10_000)
-    assert np.abs(Calibration.of_pair(z * 1e-3)(z * 1e-3)).max() < 0.01
+    assert np.abs(Calibration.of_pair(z * 1e-3)(z * 1e-3)).max() < 0.02
     assert (np.abs(Calibration.of_pair(z * 100)(z * 100)) > 3).mean() > 0.8
     assert Calibration.of_pair(z[:0])(z[:3]) == pytest.approx(z[:3])
 
