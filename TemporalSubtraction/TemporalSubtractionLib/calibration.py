@@ -57,8 +57,10 @@ class Calibration:
         if not z.size:
             return cls()
         one, two = np.quantile(np.abs(z), NULL_SHARES)
-        one = float(np.clip(one, *BELIEVED))
-        return cls((0.0, one, float(np.clip(two, 1.2 * one, 2 * BELIEVED[1]))), (0.0, 1.0, 2.0))
+        least, most = BELIEVED
+        one = float(np.clip(one, least, most))
+        two = float(np.clip(two, max(1.2 * one, 2 * least), 2 * most))
+        return cls((0.0, one, two), (0.0, 1.0, 2.0))
 
     @classmethod
     def read(cls, values: dict) -> Calibration:
