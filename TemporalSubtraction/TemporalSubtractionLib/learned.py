@@ -25,7 +25,7 @@ UNET = "monai.networks.nets.UNet"
 NETWORK_OF = {"modern": UNET,
               "seed": f"{ResidualCNN.__module__}.{ResidualCNN.__qualname__}"}
 BLOCK, MARGIN = 64, 16  # voxels computed at a time, and what the network sees around them
-LEAST_Z = 3.0  # of neighbourhoods, from which a place is a candidate: there are many thousands
+LEAST_Z = 5.0  # of neighbourhoods, from which a place is a candidate: there are many thousands
 MULTIPLE = 4  # of the voxels along each axis: the U-Net halves them twice
 
 
