@@ -25,7 +25,6 @@ from .patch_registration import (
     middles_of_cells,
     register_rigid,
     turn_between,
-    windowed,
 )
 from .rigid_patches import BoneMotion, Patch, Rigid
 
@@ -44,13 +43,14 @@ def with_loose_bones(motion: BoneMotion, current: sitk.Image, prior: sitk.Image,
 
     Args:
         motion: from ``current`` to ``prior``.
-        current, prior: HU, on cubic voxels of 2 mm along L, P and S.
+        current, prior: HU within the window, on cubic voxels of 2 mm along L, P and S.
         mask: bone of ``current``.
     """
-    here, there = windowed(current), windowed(prior)
-    out, settled = _out_of_place(motion, here, there, mask)
+    out, settled = _out_of_place(motion, current, prior, mask)
     centres = middles_of_cells(out, DISTANCE_MM, SMALLEST_ML)
-    found = [_found_again(motion, here, there, out, centre) for centre in centres]
+    starts = [Rigid(motion.whole.matrix, centre, moved - centre)
+              for centre, moved in zip(centres, motion(centres), strict=True)]
+    found = [_found_again(current, prior, out, start) for start in starts]
     return replace(motion, loose=[patch for patch in found if patch is not None],
                    settled=middles_of_cells(settled, DISTANCE_MM))
 
@@ -68,10 +68,10 @@ def _out_of_place(motion: BoneMotion, current: sitk.Image, prior: sitk.Image,
     return tuple(image_like(part.astype(np.uint8), current) for part in (out, bone & ~out))
 
 
-def _found_again(motion: BoneMotion, current: sitk.Image, prior: sitk.Image, out: sitk.Image,
-                 centre: np.ndarray) -> Patch | None:
-    """The motion of what is out of place around a centre; None where it is not found."""
-    start = Rigid(motion.whole.matrix, centre, motion(centre[None])[0] - centre)
+def _found_again(current: sitk.Image, prior: sitk.Image, out: sitk.Image,
+                 start: Rigid) -> Patch | None:
+    """The motion of what is out of place around a start's centre; None where it is not found."""
+    centre = start.centre
     here, bone = box_around(current, centre, RADIUS_MM), box_around(out, centre, RADIUS_MM)
     room = RADIUS_MM + 2 * (ROOM + 1) * PATCH_MM
     there = box_around(prior, centre + start.translation, room)

@@ -67,13 +67,13 @@ def find_motion(current: sitk.Image, prior: sitk.Image,
     whole = _find_whole(*coarse[WHOLE_MM[0]], mask, centres.mean(0))
     for spacing in WHOLE_MM[1:]:
         whole = _register_whole(*coarse[spacing], mask, whole)[0]
-    before = on_cubes(prior, PATCH_MM)
-    found = list(_patches(windowed(fine), windowed(before), mask, centres, whole, on_patches))
+    now, before = windowed(fine), windowed(on_cubes(prior, PATCH_MM))
+    found = list(_patches(now, before, mask, centres, whole, on_patches))
     sound = [patch for patch in found if _is_sound(patch, whole)]
     if len(sound) < max(1, len(centres) // 5):
         raise BadInput("The bones of the two scans cannot be brought together: they show different "
                        "patients, other parts of the body, or bones that are mostly metal.")
-    return with_loose_bones(BoneMotion(whole, sound), fine, before, mask)
+    return with_loose_bones(BoneMotion(whole, sound), now, before, mask)
 
 
 def find_shift(current: sitk.Image, prior: sitk.Image) -> tuple[np.ndarray, float]:
