@@ -29,6 +29,10 @@ BLOCK = 96  # voxels along each axis that are matched at a time, which bounds th
 EVENLY = np.linspace(0, 1, 25)
 AT_THE_END = np.array([0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 1])
 """Shares of the bone between which places count as alike."""
+NEARBY = 0.35
+"""Share of a voxel within which a place counts as found where it belongs. A lesion draws it so far,
+too: where all bone lies in place, what is found farthest away would be the lesions, and they would
+excuse themselves."""
 AROUND_MM = 40.0  # how far the spread of a place is averaged
 LARGEST_RESIDUAL = 2.5  # in errors; a lesion counts no more in the spread around it
 LEAST_ERROR_HU = 6.0
@@ -140,7 +144,8 @@ def spread(residual: np.ndarray, expected: np.ndarray, distance: np.ndarray, bon
         ** 2 for axis in range(3)))
     values = np.abs(residual[bone])
     usual = np.maximum(_growing(steep, values, EVENLY), LEAST_ERROR_HU)
-    usual *= np.maximum(_growing(distance[bone], values / usual, AT_THE_END), 1)
+    far = np.maximum(distance[bone], NEARBY * np.mean(spacing))
+    usual *= np.maximum(_growing(far, values / usual, AT_THE_END), 1)
     # some places are aligned worse, or noisier, than others
     error = np.zeros_like(residual)
     local = np.zeros_like(residual)

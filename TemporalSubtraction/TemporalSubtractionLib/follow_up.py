@@ -31,6 +31,10 @@ class FollowUp:
     bones: np.ndarray
     displacement: np.ndarray
 
+    def transform(self) -> sitk.Transform:
+        """From points of ``current`` to those of the prior CT."""
+        return sitk.DisplacementFieldTransform(image_like(self.displacement, self.current))
+
 
 def simulate_follow_up(
     prior: sitk.Image, bones: sitk.Image, seed: int, turn_degrees: float = 8.0,

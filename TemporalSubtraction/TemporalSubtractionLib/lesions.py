@@ -104,8 +104,7 @@ def insert_lesions(
 
 def in_follow_up(lesions: Lesions, follow_up: FollowUp) -> sitk.Image:
     """The truth where a follow-up, simulated from ``lesions.image``, shows the lesions."""
-    field = image_like(follow_up.displacement, follow_up.current)
-    return sitk.Resample(lesions.truth, follow_up.current, sitk.DisplacementFieldTransform(field),
+    return sitk.Resample(lesions.truth, follow_up.current, follow_up.transform(),
                          sitk.sitkNearestNeighbor, 0)
 
 

@@ -17,7 +17,6 @@ from scipy import ndimage, signal
 
 from ReadingRoomLib.geometry import image_like
 
-from .correlation import local_correlation
 from .patch_registration import (
     PATCH_MM,
     WINDOW_HU,
@@ -26,10 +25,9 @@ from .patch_registration import (
     register_rigid,
     turn_between,
 )
+from .quality import GOOD, agreement
 from .rigid_patches import BoneMotion, Patch, Rigid
 
-NEAR = 7  # voxels across the neighbourhood in which the scans must agree: 14 mm
-OUT_OF_PLACE = 0.75  # correlation there, below which bone is looked for again
 DISTANCE_MM, RADIUS_MM = 14.0, 14.0
 SMALLEST_ML = 0.15
 ROOM = 5  # voxels that a bone is looked for in each direction: 10 mm
@@ -58,13 +56,8 @@ def with_loose_bones(motion: BoneMotion, current: sitk.Image, prior: sitk.Image,
 def _out_of_place(motion: BoneMotion, current: sitk.Image, prior: sitk.Image,
                   mask: sitk.Image) -> tuple[sitk.Image, sitk.Image]:
     """Bone that does not lie on its like, and bone that does."""
-    beyond = 2 * WINDOW_HU[0]
-    moved = sitk.GetArrayFromImage(sitk.Resample(
-        prior, current, motion.transform(current), sitk.sitkLinear, beyond, sitk.sitkFloat32))
-    bone, seen = sitk.GetArrayFromImage(mask) > 0, moved >= WINDOW_HU[0]
-    near = ndimage.binary_dilation(bone, iterations=2) & seen
-    fit = local_correlation(sitk.GetArrayFromImage(current), moved, near.astype(np.float32), NEAR)
-    out = bone & seen & (fit < OUT_OF_PLACE)
+    correlation, shown = agreement(current, prior, motion.transform(current), mask)
+    bone, out = sitk.GetArrayFromImage(mask) > 0, shown & (correlation < GOOD)
     return tuple(image_like(part.astype(np.uint8), current) for part in (out, bone & ~out))
 
 

@@ -43,16 +43,31 @@ def alignment_quality(current: sitk.Image, prior: sitk.Image,
     fine, before = on_cubes(current, PATCH_MM), on_cubes(prior, PATCH_MM)
     mask = bone_mask(fine) if mask is None else mask
     prior_mask = bone_mask(before) if prior_mask is None else prior_mask
-    bone = sitk.GetArrayFromImage(mask | sitk.Resample(  # also bone that is destroyed now
-        prior_mask, fine, transform, sitk.sitkNearestNeighbor)) > 0
+    either = mask | sitk.Resample(prior_mask, fine, transform, sitk.sitkNearestNeighbor)
+    correlation, shown = agreement(fine, before, transform, either)  # also bone destroyed by now
+    return image_like(np.where(shown, correlation.clip(WORST, 1), 0).astype(np.float32), fine)
+
+
+def agreement(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform,
+              bone: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation around every voxel of bone, -1 to 1, and the bone that both scans reach.
+
+    Args:
+        current, prior: HU, on cubic voxels of 2 mm along L, P and S.
+        transform: from ``current`` to ``prior``.
+        bone: on the grid of ``current``.
+
+    Returns:
+        Both (z, y, x); the correlation means nothing elsewhere.
+    """
     outside = float(WINDOW_HU[0]) - 1e4
     moved = sitk.GetArrayFromImage(sitk.Resample(
-        before, fine, transform, sitk.sitkLinear, outside, sitk.sitkFloat32))
-    seen = (moved > outside / 2) & ndimage.binary_dilation(bone, iterations=2)
-    a, b = (image.clip(*WINDOW_HU) for image in (sitk.GetArrayFromImage(fine), moved))
+        prior, current, transform, sitk.sitkLinear, outside, sitk.sitkFloat32))
+    mask, seen = sitk.GetArrayFromImage(bone) > 0, moved > outside / 2
+    near = seen & ndimage.binary_dilation(mask, iterations=2)
+    a, b = (image.clip(*WINDOW_HU) for image in (sitk.GetArrayFromImage(current), moved))
     size = int(round(NEIGHBOURHOOD_MM / PATCH_MM)) | 1
-    correlation = local_correlation(a, b, seen.astype(np.float32), size).clip(WORST, 1)
-    return image_like(np.where(bone & seen, correlation, 0.0).astype(np.float32), fine)
+    return local_correlation(a, b, near.astype(np.float32), size), mask & seen
 
 
 def without_bent_bone(quality: sitk.Image, transform: sitk.Transform) -> tuple[sitk.Image, float]:

@@ -13,8 +13,8 @@ from ReadingRoomLib.volume_files import quiet
 
 from .bone_parts import bone_parts
 from .bones import bone_mask
-from .follow_up import simulate_follow_up
-from .lesions import Lesion, in_follow_up, insert_lesions
+from .follow_up import FollowUp, simulate_follow_up
+from .lesions import Lesion, Lesions, in_follow_up, insert_lesions
 from .quality import alignment_quality
 from .registration import find_motion
 
@@ -72,11 +72,16 @@ def simulated_pair(patient: str, prior: sitk.Image, seed: int, lesions: int = 0)
     Raises:
         BadInput: the two cannot be aligned.
     """
-    grown = insert_lesions(prior, bone_mask(prior), lesions, seed)
-    follow_up = simulate_follow_up(grown.image, bone_parts(prior), seed)
+    grown, follow_up = changed_scan(prior, seed, lesions)
     current = sitk.Cast(sitk.Cast(follow_up.current, sitk.sitkInt16), sitk.sitkFloat32)
     with quiet():
         transform = find_motion(current, prior).transform(current)
         quality = alignment_quality(current, prior, transform)
         truth = in_follow_up(grown, follow_up)
     return SimulatedPair(patient, current, prior, transform, quality, grown.lesions, truth)
+
+
+def changed_scan(prior: sitk.Image, seed: int, lesions: int) -> tuple[Lesions, FollowUp]:
+    """A CT with new lesions, and its follow-up; arguments as for :func:`simulated_pair`."""
+    grown = insert_lesions(prior, bone_mask(prior), lesions, seed)
+    return grown, simulate_follow_up(grown.image, bone_parts(prior), seed)

@@ -7,9 +7,7 @@ default B-spline registration after that. Without it only our own numbers are me
 
 from __future__ import annotations
 
-import re
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from ReadingRoomLib.geometry import image_like
 from ReadingRoomLib.images import read_image
 from TemporalSubtractionLib.bone_parts import bone_parts
 from TemporalSubtractionLib.bones import bone_mask
@@ -29,17 +28,24 @@ MOST_POINTS = 20_000
 PEERS = {"elastix_rigid": ("rigid",), "elastix_bspline": ("rigid", "bspline")}
 
 Points = np.ndarray  # (n, 3) mm, LPS
-Register = Callable[[sitk.Image, sitk.Image, Points], Points]
+Register = Callable[[sitk.Image, sitk.Image], sitk.Transform]
+"""Of the current and the prior CT; takes points of the former to those of the latter."""
 
 
 def against_elastix(data: Path, seeds: tuple[int, ...] = (0,)) -> dict:
     """Errors and processor time of all methods on all pairs that are in ``data``, in turn."""
+    methods = all_methods()
+    return {name: _compared(methods, *pair) for name, pair in _pairs(data, seeds)}
+
+
+def all_methods() -> dict[str, Register]:
+    """By name, with elastix' own where it is installed."""
     methods: dict[str, Register] = {"ours": _ours, "ours_soft_tissue": _with_soft_tissue}
     if _has_elastix():
         methods |= {name: _elastix(maps) for name, maps in PEERS.items()}
     else:
         print('elastix: not measured. Install it with: pip install -e ".[bench]"', file=sys.stderr)
-    return {name: _compared(methods, *pair) for name, pair in _pairs(data, seeds)}
+    return methods
 
 
 def _compared(methods: dict[str, Register], current: sitk.Image, prior: sitk.Image, points: Points,
@@ -49,7 +55,8 @@ def _compared(methods: dict[str, Register], current: sitk.Image, prior: sitk.Ima
               "before": _errors(points, truth, voxel)}
     for name, register in methods.items():
         started = time.process_time()  # of all threads; a shared machine's clock would mislead
-        moved = register(current, prior, points)
+        found = register(current, prior)
+        moved = np.array([found.TransformPoint(point.tolist()) for point in points])
         result[name] = {**_errors(moved, truth, voxel),
                         "cpu_seconds": round(time.process_time() - started, 1)}
     for name in methods.keys() - {"ours"}:
@@ -114,16 +121,15 @@ def _ct(path: Path) -> sitk.Image:
 # --- methods -------------------------------------------------------------------------------------
 
 
-def _ours(current: sitk.Image, prior: sitk.Image, points: Points) -> Points:
-    return find_motion(current, prior)(points)
+def _ours(current: sitk.Image, prior: sitk.Image) -> sitk.Transform:
+    return find_motion(current, prior).transform(current)
 
 
-def _with_soft_tissue(current: sitk.Image, prior: sitk.Image, points: Points) -> Points:
-    motion = find_motion(current, prior).transform(current)
+def _with_soft_tissue(current: sitk.Image, prior: sitk.Image) -> sitk.Transform:
+    motion = _ours(current, prior)
     bone = sitk.Resample(bone_mask(current), current, sitk.Transform(), sitk.sitkNearestNeighbor)
     before = sitk.Resample(bone_mask(prior), current, motion, sitk.sitkNearestNeighbor)
-    found = with_soft_tissue(current, prior, motion, bone | before)
-    return np.array([found.TransformPoint(point.tolist()) for point in points])
+    return with_soft_tissue(current, prior, motion, bone | before)
 
 
 def _has_elastix() -> bool:
@@ -136,24 +142,18 @@ def _has_elastix() -> bool:
 
 
 def _elastix(maps: tuple[str, ...]) -> Register:
-    def register(current: sitk.Image, prior: sitk.Image, points: Points) -> Points:
+    def register(current: sitk.Image, prior: sitk.Image) -> sitk.Transform:
         import itk
 
         parameters = itk.ParameterObject.New()
         for name in maps:
             parameters.AddParameterMap(parameters.GetDefaultParameterMap(name))
-        fixed, moving = _itk_image(current), _itk_image(prior)
-        _, found = itk.elastix_registration_method(fixed, moving, parameter_object=parameters,
-                                                   log_to_console=False)
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "points.txt"
-            rows = "\n".join(" ".join(map(str, point)) for point in points)
-            file.write_text(f"point\n{len(points)}\n{rows}\n")
-            itk.transformix_filter(moving, found, fixed_point_set_file_name=str(file),
-                                   output_directory=folder, log_to_console=False)
-            text = (Path(folder) / "outputpoints.txt").read_text()
-        rows = re.findall(r"OutputPoint = \[([^\]]*)\]", text)
-        return np.array([[float(value) for value in row.split()] for row in rows])
+        moving = _itk_image(prior)
+        _, found = itk.elastix_registration_method(
+            _itk_image(current), moving, parameter_object=parameters, log_to_console=False)
+        field = itk.transformix_deformation_field(moving, found, log_to_console=False)
+        return sitk.DisplacementFieldTransform(
+            image_like(itk.GetArrayFromImage(field).astype(np.float64), current))
 
     return register
 

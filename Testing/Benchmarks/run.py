@@ -17,6 +17,7 @@ import detection
 import registration
 import same_masks
 import speed
+import survival
 import typer
 
 from ReadingRoomLib.devices import import_torch
@@ -30,7 +31,7 @@ def main(
     samples: Annotated[int, typer.Option(help="Monte Carlo samples.")] = 10,
     only: Annotated[str, typer.Option(
         help="example, example-seed, held-out, seed-labels, speed, memory, registration, "
-             "detection or anomaly; by default all that can be run.")] = "",
+             "survival, detection or anomaly; by default all that can be run.")] = "",
     data: Annotated[Path | None, typer.Option(
         help="Folder of the label maps and CTs, for all that is measured on them.")] = None,
     seed_model: Annotated[str, typer.Option(
@@ -53,6 +54,7 @@ def main(
         measurements["held-out"] = lambda: accuracy.held_out(data, models, samples)
     if data:
         measurements["registration"] = lambda: registration.against_elastix(data)
+        measurements["survival"] = lambda: survival.of_all_modes(data)
         measurements["anomaly"] = lambda: anomaly.in_one_ct(data)
         measurements["detection"] = lambda: detection.of_all_methods(data, OUTPUT)
     for name, measure in measurements.items():
