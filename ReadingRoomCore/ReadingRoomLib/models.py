@@ -208,8 +208,8 @@ def load_model(
     try:
         if fits(bundle):
             return bundle
-    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError):
-        pass  # another network, or data of another kind
+    except (RuntimeError, KeyError, TypeError, ValueError):
+        pass  # another network, or metadata of another kind
     raise ModelUntrusted(f"The model {name} was not made for this module: choose another.")
 
 

@@ -129,13 +129,14 @@ def _fits(bundle: Bundle) -> bool:
         return False
     with torch.inference_mode():
         bundle.network(torch.zeros(1, 1, VOI, VOI, VOI))
-    return set(calibrations_of(bundle)) == set(SCORES[method])
+    return bool(calibrations_of(bundle))
 
 
 def calibrations_of(bundle: Bundle) -> dict[str, Calibration]:
-    """By the name of the score."""
-    return {score: Calibration.read(values)
-            for score, values in bundle.metadata["calibrations"].items()}
+    """By the name of the score; raises KeyError, TypeError or ValueError where one is missing."""
+    written = bundle.metadata["calibrations"]
+    return {score: Calibration.read(written[score])
+            for score in SCORES[bundle.metadata["recipe"]]}
 
 
 def _scores(job: Job, bundle: Bundle, scan: Scan) -> tuple[dict[str, np.ndarray], np.ndarray]:

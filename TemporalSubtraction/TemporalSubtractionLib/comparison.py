@@ -46,7 +46,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Prediction:
     """What a method says of two scans; arrays (z, y, x), 0 where nothing is compared.
 
     Attributes:
@@ -74,7 +74,7 @@ class Method(Protocol):
     name: str
     matched: bool
 
-    def __call__(self, pair: Compared) -> Finding: ...
+    def __call__(self, pair: Compared) -> Prediction: ...
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ class Classical:
     name: str = "classical"
     matched: bool = True
 
-    def __call__(self, pair: Compared) -> Finding:
+    def __call__(self, pair: Compared) -> Prediction:
         error, z, usual = self.raw(pair)
         # the curves would press strong neighbourhoods together before they are weighed
         strength = self.calibration(strength_of(z, pair.where, pair.spacing))
-        return Finding(pair.expected, error, self.calibration(usual(z)), strength)
+        return Prediction(pair.expected, error, self.calibration(usual(z)), strength)
 
     @staticmethod
     def raw(pair: Compared) -> tuple[np.ndarray, np.ndarray, Calibration]:

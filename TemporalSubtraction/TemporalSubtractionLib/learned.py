@@ -16,7 +16,7 @@ from ReadingRoomLib.errors import ModelMissing
 from .blocks import blocks, within
 from .calibration import Calibration
 from .candidates import strength_of
-from .comparison import Compared, Finding
+from .comparison import Compared, Prediction
 from .networks import ResidualCNN
 from .recipes import RECIPES, Recipe, changes_of, channels_of, split_answer, unit_of
 
@@ -81,13 +81,13 @@ class Learned:
     def of(cls, bundle: Bundle, device: str) -> Learned:
         return cls(bundle.network, RECIPES[bundle.metadata["recipe"]], _calibration(bundle), device)
 
-    def __call__(self, pair: Compared) -> Finding:
+    def __call__(self, pair: Compared) -> Prediction:
         expected, error, z = self.raw(pair)
         calibrated = self.calibration(z[0])
         if not self.recipe.sizes_mm:
             strength = self.calibration(strength_of(z[0], pair.where, pair.spacing))
-            return Finding(expected, error, calibrated, strength)
-        return Finding(expected, error, calibrated, z[1:].mean(0), LEAST_Z)
+            return Prediction(expected, error, calibrated, strength)
+        return Prediction(expected, error, calibrated, z[1:].mean(0), LEAST_Z)
 
     def raw(self, pair: Compared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Expected density and its error in HU, and z before calibration of voxels and sizes.

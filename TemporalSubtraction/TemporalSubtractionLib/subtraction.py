@@ -18,7 +18,7 @@ from ReadingRoomLib.volume_files import quiet
 from .alignment import Alignment, align
 from .calibration import Calibration
 from .candidates import Candidate, find_candidates
-from .comparison import LEAST_FIT, Classical, Compared, Finding, Method, compare
+from .comparison import LEAST_FIT, Classical, Compared, Method, Prediction, compare
 from .harmonisation import Harmonised, harmonise
 from .quality import WORST
 from .result_files import write_result
@@ -51,13 +51,13 @@ class Subtraction:
 
     Attributes:
         scans: what was compared.
-        finding: what the method says of it.
+        prediction: what the method says of it.
         candidates: the strongest first.
         labels: number of the candidate in every voxel, (z, y, x).
     """
 
     scans: AlikeScans
-    finding: Finding
+    prediction: Prediction
     candidates: list[Candidate]
     labels: np.ndarray
 
@@ -85,11 +85,11 @@ def make_alike(current: sitk.Image, prior: sitk.Image, transform: sitk.Transform
 
 def subtract(scans: AlikeScans, method: Method) -> Subtraction:
     """Find what changed between two scans that were made alike as the method wants it."""
-    finding = method(scans.pair)
-    change = np.where(scans.pair.where, scans.pair.current - finding.expected, 0)
-    candidates, labels = find_candidates(finding.strength, finding.z, change, scans.pair.spacing,
-                                         finding.least)
-    return Subtraction(scans, finding, candidates, labels)
+    prediction = method(scans.pair)
+    change = np.where(scans.pair.where, scans.pair.current - prediction.expected, 0)
+    candidates, labels = find_candidates(prediction.strength, prediction.z, change,
+                                         scans.pair.spacing, prediction.least)
+    return Subtraction(scans, prediction, candidates, labels)
 
 
 def _unbent(quality: sitk.Image, grid: sitk.Image) -> np.ndarray:
@@ -165,9 +165,9 @@ def _write(job: Job, alignment: Alignment, found: Subtraction) -> None:
                          compared)
 
     images = {
-        "z": lambda: on_current(found.finding.z, sitk.sitkFloat32),
-        "expected": lambda: on_current(found.finding.expected, sitk.sitkInt16),
-        "error": lambda: on_current(found.finding.error, sitk.sitkFloat32),
+        "z": lambda: on_current(found.prediction.z, sitk.sitkFloat32),
+        "expected": lambda: on_current(found.prediction.expected, sitk.sitkInt16),
+        "error": lambda: on_current(found.prediction.error, sitk.sitkFloat32),
         "candidates": lambda: on_current(found.labels, sitk.sitkUInt16, linear=False),
         "bone": lambda: sitk.Resample(
             _image(found.scans.harmonised.bone.astype(np.uint8), found), now, sitk.Transform(),

@@ -19,7 +19,7 @@ from scipy import ndimage
 from ReadingRoomLib.bundles import load_bundle
 from ReadingRoomLib.errors import BadInput
 from TemporalSubtractionLib.candidates import strength_of
-from TemporalSubtractionLib.comparison import Classical, Compared, Finding, Method
+from TemporalSubtractionLib.comparison import Classical, Compared, Method, Prediction
 from TemporalSubtractionLib.learned import NETWORK_OF, Learned
 from TemporalSubtractionLib.lesions import Lesion
 from TemporalSubtractionLib.recipes import RECIPES
@@ -118,7 +118,7 @@ class Results:
             self.readings.setdefault(method.name, Readings()).add(
                 patient, lesions, truth, found.candidates, found.labels)
             self.stable.setdefault(method.name, {}).setdefault(patient, voxels_of(
-                found.finding.z[scans[method.matched].pair.where & unchanged]))
+                found.prediction.z[scans[method.matched].pair.where & unchanged]))
 
     def summary(self, pictures: Path) -> dict:
         """Numbers, and the curves as ``froc.png`` and ``qq.png``."""
@@ -170,11 +170,11 @@ class PlainSubtraction:
     name: str = PLAIN
     matched: bool = False
 
-    def __call__(self, pair: Compared) -> Finding:
+    def __call__(self, pair: Compared) -> Prediction:
         change = np.where(pair.where, pair.current - pair.prior, 0)
         error = max(float(change[pair.where].std()), 1.0)
         z = change / error
-        return Finding(pair.prior, np.where(pair.where, error, 0), z,
+        return Prediction(pair.prior, np.where(pair.where, error, 0), z,
                        strength_of(z, pair.where, pair.spacing))
 
 

@@ -258,6 +258,19 @@ def test_what_was_found_far_away_has_a_larger_error():
     assert error[12:].mean() == pytest.approx(20, rel=0.15)
 
 
+def test_a_lesion_does_not_excuse_itself_where_all_bone_is_in_place():
+    """Found a quarter of a voxel away it is the farthest of all, and differs most."""
+    random = np.random.default_rng(0)
+    expected = ndimage.gaussian_filter(random.normal(size=(40, 40, 40)), 2) * 2000
+    bone = np.ones(expected.shape, bool)
+    distance, residual = np.full(expected.shape, 0.05), random.normal(0, 20, expected.shape)
+    lesion = np.s_[10:16, 10:16, 10:16]
+    distance[lesion] = 0.25 * np.mean(SPACING)
+    residual[lesion] += 200
+    error = classical.spread(residual, expected, distance, bone, SPACING)
+    assert error[lesion].mean() < 30
+
+
 def test_matching_tells_how_far_it_had_to_look():
     random = np.random.default_rng(3)
     prior = ndimage.gaussian_filter(random.normal(size=(40, 40, 40)), 2).astype(np.float32) * 2000
