@@ -13,7 +13,7 @@ else
 VENV_PYTHON := $(VENV)/bin/python
 endif
 INSTALLED := $(VENV)/.installed
-SOURCES := ReadingRoomCore:MuscleSeg:TemporalSubtraction:Testing/Host
+SOURCES := ReadingRoomCore:MuscleSeg:HeadCTTriage:TemporalSubtraction:Testing/Host
 RUN := PYTHONPATH=$(SOURCES) PYTHONUNBUFFERED=1 $(VENV_PYTHON)
 PYTEST := $(RUN) -m pytest
 STARTER := $(RUN) -m MuscleSegLib.starter

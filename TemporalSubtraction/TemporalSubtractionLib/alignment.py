@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ReadingRoomLib.commands import Job
+from ReadingRoomLib.cubes import on_cubes
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import AIR_HU, physical_bounds, same_geometry
 from ReadingRoomLib.images import ImageInput, read_image
@@ -18,7 +19,6 @@ from ReadingRoomLib.volume_files import plain_paths, quiet
 
 from .bones import bone_mask
 from .contrast import contrast_filled
-from .cubes import on_cubes
 from .deformation import with_soft_tissue
 from .pair_checks import doubts, doubts_once_aligned
 from .patch_registration import PATCH_MM

@@ -9,10 +9,10 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ReadingRoomLib.cubes import on_cubes
 from ReadingRoomLib.volume_files import quiet
 
 from .bones import bone_mask
-from .cubes import on_cubes
 
 VOXEL_MM = 1.5
 MARGIN = 12  # voxels around bone that a network sees

@@ -7,9 +7,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ReadingRoomLib.cubes import on_cubes
 from ReadingRoomLib.geometry import image_like
-
-from .cubes import on_cubes
 
 VOXEL_MM = 2.0
 ENHANCED_HU, DENSEST_HU = 130.0, 700.0

@@ -14,9 +14,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ReadingRoomLib.cubes import on_cubes
 from ReadingRoomLib.geometry import image_like
-
-from .cubes import on_cubes
 
 LEVELS_MM, STEPS = (16.0, 8.0, 3.0), 60  # voxels of each level, and steps there
 STEPS_BETWEEN = 5  # of setting the deformation to nothing in bone

@@ -7,11 +7,11 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ReadingRoomLib.cubes import on_cubes
 from ReadingRoomLib.geometry import image_like
 
 from .bones import bone_mask
 from .correlation import local_correlation
-from .cubes import on_cubes
 from .patch_registration import PATCH_MM, WINDOW_HU
 from .rigid_patches import BoneMotion
 

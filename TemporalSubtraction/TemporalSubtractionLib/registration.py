@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import SimpleITK as sitk
 
+from ReadingRoomLib.cubes import on_cubes
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import physical_bounds
 
 from .bones import bone_mask
-from .cubes import on_cubes
 from .loose_bones import with_loose_bones
 from .patch_registration import (
     PATCH_MM,

@@ -8,6 +8,7 @@ default B-spline registration after that. Without it only our own numbers are me
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,7 +152,9 @@ def _elastix(maps: tuple[str, ...]) -> Register:
         moving = _itk_image(prior)
         _, found = itk.elastix_registration_method(
             _itk_image(current), moving, parameter_object=parameters, log_to_console=False)
-        field = itk.transformix_deformation_field(moving, found, log_to_console=False)
+        with tempfile.TemporaryDirectory() as folder:  # or it would be written where we are
+            field = itk.transformix_deformation_field(
+                moving, found, output_directory=folder, log_to_console=False)
         return sitk.DisplacementFieldTransform(
             image_like(itk.GetArrayFromImage(field).astype(np.float64), current))
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from ReadingRoomLib.cubes import on_cubes
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import image_like, physical_bounds
 from ReadingRoomLib.images import ImageInput
@@ -20,7 +21,6 @@ from ReadingRoomLib.results import read_result
 from TemporalSubtractionLib.__main__ import app
 from TemporalSubtractionLib.bones import bone_mask
 from TemporalSubtractionLib.contrast import contrast_filled
-from TemporalSubtractionLib.cubes import on_cubes
 from TemporalSubtractionLib.follow_up import _points, simulate_follow_up
 from TemporalSubtractionLib.pair_checks import doubts, doubts_once_aligned
 from TemporalSubtractionLib.patch_registration import middles_of_cells

@@ -70,6 +70,7 @@ def names_of(requirements: list[str]) -> set[str]:
 def test_every_package_that_the_libraries_import_is_declared_and_no_other(project, root):
     """Tools that only training needs stand in an extra of their own."""
     libraries = [root / "ReadingRoomCore" / "ReadingRoomLib", root / "MuscleSeg" / "MuscleSegLib",
+                 root / "HeadCTTriage" / "HeadCTTriageLib",
                  root / "TemporalSubtraction" / "TemporalSubtractionLib"]
     needed = imported_distributions(libraries) - {project["name"]}
     always = names_of(project["dependencies"])

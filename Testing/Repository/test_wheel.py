@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 NEEDED = ["pyproject.toml", "README.md", "LICENSE", "ReadingRoomCore", "MuscleSeg",
-          "TemporalSubtraction"]
+          "HeadCTTriage", "TemporalSubtraction"]
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,7 @@ def test_every_file_of_the_libraries_is_in_the_wheel(wheel, root):
         for library in (
             root / "ReadingRoomCore" / "ReadingRoomLib",
             root / "MuscleSeg" / "MuscleSegLib",
+            root / "HeadCTTriage" / "HeadCTTriageLib",
             root / "TemporalSubtraction" / "TemporalSubtractionLib",
         )
         for path in library.rglob("*")

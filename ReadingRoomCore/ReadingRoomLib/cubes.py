@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
-from ReadingRoomLib.geometry import physical_bounds
+from .geometry import physical_bounds
 
 BEYOND_HU = -150.0  # where the CT does not reach
 UPRIGHT = tuple(np.eye(3).ravel().tolist())  # directions of axes along L, P and S
