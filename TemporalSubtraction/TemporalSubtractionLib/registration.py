@@ -10,10 +10,11 @@ kernel or calibration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.spatial import cKDTree
 
 from ReadingRoomLib.cubes import on_cubes
 from ReadingRoomLib.errors import BadInput
@@ -35,6 +36,7 @@ SEARCH_MM, WHOLE_MM = 6.0, (6.0, 3.0)  # voxels of the first two steps; one of t
 # of the first, so that a scan is made coarse once for both
 PATCH_DISTANCE_MM, PATCH_RADIUS_MM = 30.0, 24.0
 PATCH_ROOM_MM = 15.0  # how far a bone may have moved by itself
+NEIGHBOURS_MM = 50.0  # from a patch, whose motion leads to the next one
 SMALLEST_PATCH_ML = 1.5
 LEAST_OVERLAP = 0.15  # share of the smaller scan
 LEAST_SIMILARITY = 0.2  # of the whole, at the best shift
@@ -68,11 +70,19 @@ def find_motion(current: sitk.Image, prior: sitk.Image,
     for spacing in WHOLE_MM[1:]:
         whole = _register_whole(*coarse[spacing], mask, whole)[0]
     now, before = windowed(fine), windowed(on_cubes(prior, PATCH_MM))
-    found = list(_patches(now, before, mask, centres, whole, on_patches))
-    sound = [patch for patch in found if _is_sound(patch, whole)]
+    sound, missed = [], []
+    on_patches(0, len(centres))
+    for done, centre in enumerate(centres, 1):
+        patch = _patch(now, before, mask, whole.around(centre))
+        if patch:
+            sound.append(patch)
+        else:
+            missed.append(centre)
+        on_patches(done, len(centres))
     if len(sound) < max(1, len(centres) // 5):
         raise BadInput("The bones of the two scans cannot be brought together: they show different "
                        "patients, other parts of the body, or bones that are mostly metal.")
+    sound += _grown(now, before, mask, sound, missed)
     return with_loose_bones(BoneMotion(whole, sound), now, before, mask)
 
 
@@ -125,7 +135,8 @@ def _find_whole(current: sitk.Image, prior: sitk.Image, mask: sitk.Image,
                 centre: np.ndarray) -> Rigid:
     """The motion of the whole on coarse voxels; half turns are tried when the scans do not fit.
 
-    Where a header tells a wrong position of the patient, a scan lies turned by half a turn.
+    Where a header tells a wrong position of the patient, a scan lies turned by half a turn. The end
+    of a leg also fits that of the other one turned round: a fit of much bone says more.
     """
     found = []
     for turned, back in _half_turns(prior):
@@ -133,13 +144,22 @@ def _find_whole(current: sitk.Image, prior: sitk.Image, mask: sitk.Image,
         if similarity < LEAST_SIMILARITY:
             continue
         start = Rigid(back.matrix, centre, back((centre + shift)[None])[0] - centre)
-        found.append(_register_whole(current, prior, mask, start))
-        if found[-1][1] >= GOOD_AGREEMENT:
+        motion, agreement = _register_whole(current, prior, mask, start)
+        found.append((motion, agreement * np.sqrt(_share_reached(mask, prior, motion))))
+        if agreement >= GOOD_AGREEMENT:
             break
     if not found:
         raise BadInput("The two scans do not show the same part of the body: choose two CTs of one "
                        "patient that overlap.")
     return max(found, key=lambda whole: whole[1])[0]
+
+
+def _share_reached(mask: sitk.Image, prior: sitk.Image, motion: Rigid) -> float:
+    """Share of the bone of the current CT that lies within the prior one, 0 to 1."""
+    index = np.argwhere(sitk.GetArrayViewFromImage(mask) > 0)[:, ::-1]
+    moved = motion(index * np.array(mask.GetSpacing()) + mask.GetOrigin())
+    bounds = physical_bounds(prior)
+    return float(((moved > bounds[:, 0]) & (moved < bounds[:, 1])).all(1).mean())
 
 
 def _half_turns(image: sitk.Image) -> Iterator[tuple[sitk.Image, Rigid]]:
@@ -161,24 +181,36 @@ def _register_whole(current: sitk.Image, prior: sitk.Image, mask: sitk.Image,
                           step=current.GetSpacing()[0] / 3, most_steps=80)
 
 
-def _patches(current: sitk.Image, prior: sitk.Image, mask: sitk.Image, centres: np.ndarray,
-             whole: Rigid, on_patches: Callable[[int, int], None]) -> Iterator[Patch]:
-    on_patches(0, len(centres))
-    for done, centre in enumerate(centres, 1):
-        start = whole.around(centre)
-        here = box_around(current, centre, PATCH_RADIUS_MM)
-        there = box_around(prior, centre + start.translation, PATCH_RADIUS_MM + PATCH_ROOM_MM)
-        if here is not None and there is not None:
-            bone = box_around(mask, centre, PATCH_RADIUS_MM)
-            motion, agreement = register_rigid(here, there, bone, start, step=0.6, most_steps=40)
-            yield Patch(motion, agreement)
-        on_patches(done, len(centres))
+def _grown(current: sitk.Image, prior: sitk.Image, mask: sitk.Image, sound: Sequence[Patch],
+           missed: Sequence[np.ndarray]) -> list[Patch]:
+    """Patches that are found from the motion of a neighbour, and from there on.
+
+    A leg or an arm may lie so differently that the motion of the whole does not lead to it.
+    """
+    grown, frontier, missed = [], list(sound), list(missed)
+    while frontier and missed:
+        tree = cKDTree([patch.motion.centre for patch in frontier])
+        distance, nearest = tree.query(missed)
+        reached = [(centre, _patch(current, prior, mask, frontier[number].motion.around(centre)))
+                   for centre, far, number in zip(missed, distance, nearest, strict=True)
+                   if far <= NEIGHBOURS_MM]
+        frontier = [patch for _, patch in reached if patch]
+        grown += frontier
+        done = {tuple(centre) for centre, patch in reached if patch}
+        missed = [centre for centre in missed if tuple(centre) not in done]
+    return grown
 
 
-def _is_sound(patch: Patch, whole: Rigid) -> bool:
-    """Whether a patch found its bone again, near where the whole put it."""
-    degrees = turn_between(whole, patch.motion)
-    apart = np.linalg.norm(patch.motion.translation
-                           - whole.around(patch.motion.centre).translation)
-    return (patch.agreement >= LEAST_AGREEMENT and degrees <= LARGEST_TURN_DEGREES
-            and apart <= PATCH_ROOM_MM)
+def _patch(current: sitk.Image, prior: sitk.Image, mask: sitk.Image, start: Rigid) -> Patch | None:
+    """The motion of the bone around a start's centre; None where it is not found near there."""
+    there = start.centre + start.translation
+    here = box_around(current, start.centre, PATCH_RADIUS_MM)
+    around = box_around(prior, there, PATCH_RADIUS_MM + PATCH_ROOM_MM)
+    if here is None or around is None:
+        return None
+    bone = box_around(mask, start.centre, PATCH_RADIUS_MM)
+    motion, agreement = register_rigid(here, around, bone, start, step=0.6, most_steps=40)
+    found = (agreement >= LEAST_AGREEMENT
+             and turn_between(start, motion) <= LARGEST_TURN_DEGREES
+             and np.linalg.norm(motion.translation - start.translation) <= PATCH_ROOM_MM)
+    return Patch(motion, agreement) if found else None

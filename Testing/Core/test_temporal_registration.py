@@ -23,9 +23,10 @@ from TemporalSubtractionLib.bones import bone_mask
 from TemporalSubtractionLib.contrast import contrast_filled
 from TemporalSubtractionLib.follow_up import _points, simulate_follow_up
 from TemporalSubtractionLib.pair_checks import doubts, doubts_once_aligned
-from TemporalSubtractionLib.patch_registration import middles_of_cells
+from TemporalSubtractionLib.patch_registration import middles_of_cells, turn_between
 from TemporalSubtractionLib.quality import WORST, alignment_quality, without_bent_bone
 from TemporalSubtractionLib.registration import (
+    LARGEST_TURN_DEGREES,
     PATCH_DISTANCE_MM,
     SMALLEST_PATCH_ML,
     find_motion,
@@ -236,6 +237,28 @@ def test_a_scan_of_half_the_spine_is_found_in_the_whole(pair):
     points = _points(part)[bone]
     error = np.linalg.norm(motion(points) - points - follow_up.displacement[30:][bone], axis=1)
     assert error.mean() < 0.6 * STEP
+
+
+def test_a_bent_spine_is_followed_from_bone_to_bone():
+    """No motion of the whole comes near to both its ends, but each bone leads to the next."""
+    prior, labels = spine(3, bones=9)
+    points = _points(prior)
+    _, y, z = np.moveaxis(points - points.mean((0, 1, 2)), -1, 0)
+    radius = 330.0  # an arc of 47 degrees
+    angle = z / radius
+    displacement = np.stack([np.zeros_like(y), (radius + y) * np.cos(angle) - radius - y,
+                             (radius + y) * np.sin(angle) - z], -1)
+    field = sitk.GetImageFromArray(displacement, isVector=True)
+    field.CopyInformation(prior)
+    truth = sitk.DisplacementFieldTransform(field)
+    current = sitk.Resample(prior, prior, truth, sitk.sitkLinear, -1000.0)
+    bones = sitk.GetArrayFromImage(sitk.Resample(labels, prior, truth,
+                                                 sitk.sitkNearestNeighbor)) > 0
+    motion = find_motion(current, prior)
+    error = np.linalg.norm(motion(points[bones]) - points[bones] - displacement[bones], axis=1)
+    assert error.mean() < 0.6 * STEP and np.quantile(error, 0.95) < 2 * STEP
+    turns = [turn_between(motion.whole, patch.motion) for patch in motion.patches]
+    assert max(turns) > LARGEST_TURN_DEGREES
 
 
 def test_the_same_scan_does_not_move():
