@@ -110,6 +110,10 @@ def align(job: Job, prior: Path, current: Path, transform: Path | None = None,
     else:
         found = read_transform(transform, now.image)
         job.record(transform={"name": transform.name, "sha256": file_sha256(transform)})
+        if found.IsLinear():
+            job.warn(f"{transform.name} moves all bones as one. Those that moved by themselves are "
+                     "compared less exactly, and a lesion in them stands out less: leave the "
+                     "transform out to have each bone aligned.")
     job.progress.stage("quality", 1, "Looking how well the bones fit")
     with quiet():
         quality = alignment_quality(*cubes, found, mask, prior_mask)
