@@ -4,9 +4,9 @@
 The tags are those of disaster medicine, as Watanabe (KAKENHI 18K16600) put them to head CT. A
 person tags real scans; a simulated one is tagged by rules on what was put into it. The limits
 follow the guidelines for the surgical management of traumatic brain injury (Bullock et al.,
-Neurosurgery 2006: epidural blood above 30 mL, subdural blood above 10 mm, midline shift above 5 mm)
-and, for what cannot be survived, the volumes of the score for intracerebral haemorrhage (Hemphill
-et al., Stroke 2001). They are stated here so that they can be disagreed with.
+Neurosurgery 2006: subdural blood above 10 mm, midline shift above 5 mm). That nearly all fresh
+blood is urgent, and what cannot be survived, are our own simplification. They are stated here so
+that they can be disagreed with, and say nothing about a real patient.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Tag(IntEnum):
 
 
 ACUTE_HU = 45.0  # blood as dense is fresh
-HOPELESS_ML, HOPELESS_SHIFT_MM = 120.0, 10.0
+HOPELESS_ML, HOPELESS_SHIFT_MM = 100.0, 8.0
+HOPELESS_WITHIN_ML, HOPELESS_VENTRICLES_ML = 60.0, 15.0  # blood in the brain and ventricles
 URGENT_ML = 3.0  # of fresh blood anywhere
 URGENT_SHIFT_MM = 5.0
 URGENT_SUBDURAL_MM = 10.0  # of any age
@@ -53,10 +54,13 @@ def tag_of(head: SimulatedHead, findings: Sequence[Finding]) -> Tag:
     fresh = sum(head.volumes_ml[kind] for kind in {
         finding.kind for finding in seen
         if finding.kind in BLEEDING and finding.density_hu >= ACUTE_HU})
-    if fresh >= HOPELESS_ML and shift >= HOPELESS_SHIFT_MM:
+    volume = head.volumes_ml.get
+    if (fresh >= HOPELESS_ML and shift >= HOPELESS_SHIFT_MM
+            or volume("intraparenchymal", 0) >= HOPELESS_WITHIN_ML
+            and volume("intraventricular", 0) >= HOPELESS_VENTRICLES_ML):
         return Tag.BLACK
     if (fresh >= URGENT_ML or shift >= URGENT_SHIFT_MM
-            or head.volumes_ml.get("infarct", 0) >= URGENT_INFARCT_ML
+            or volume("infarct", 0) >= URGENT_INFARCT_ML
             or any(finding.kind == "subdural" and finding.thickness_mm >= URGENT_SUBDURAL_MM
                    for finding in seen)):
         return Tag.RED

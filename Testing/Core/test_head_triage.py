@@ -15,6 +15,7 @@ from scipy import stats
 
 from HeadCTTriageLib.brain import locate_brain
 from HeadCTTriageLib.misses import cases_needed, choose_threshold, highest_rate
+from HeadCTTriageLib.simulated_patients import CONDITIONS, draw_findings, simulated_patient
 from HeadCTTriageLib.slices import (
     PUBLISHED,
     SEVERAL_WINDOWS,
@@ -26,8 +27,11 @@ from HeadCTTriageLib.triage import Tag, tag_of
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import image_like
 from ReadingRoomLib.images import read_image
-from ReadingRoomLib.phantoms.head import SimulatedHead
+from ReadingRoomLib.phantoms.head import HeadSettings, SimulatedHead, simulate_head
 from ReadingRoomLib.phantoms.head_findings import Finding
+from ReadingRoomLib.phantoms.randomness import Randomness
+
+from .head_factory import make_template
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 HEADS = DATA / "ct_head_volumes"
@@ -60,6 +64,11 @@ def toy_head(spacing=(2.0, 2.0, 4.0), lowest=-110.0, highest=110.0, skull_hu=100
 @pytest.fixture(scope="module")
 def head():
     return toy_head()
+
+
+@pytest.fixture(scope="module")
+def toy_template():
+    return make_template()
 
 
 # --- the brain -----------------------------------------------------------------------------------
@@ -249,6 +258,38 @@ def test_what_is_no_rate_is_refused(call):
         call()
 
 
+# --- simulated patients --------------------------------------------------------------------------
+
+
+def test_patients_are_drawn_as_often_as_they_should_be(toy_template):
+    drawn = [draw_findings(toy_template, Randomness(seed)) for seed in range(600)]
+    kinds = [tuple(f.kind for f in each if f.kind != "calcification") for each in drawn]
+    total = sum(weight for weight, _ in CONDITIONS)
+    for weight, wanted in CONDITIONS:
+        assert kinds.count(wanted) / 600 == pytest.approx(weight / total, abs=0.06)
+    assert draw_findings(toy_template, Randomness(5)) == drawn[5]
+
+
+def test_a_patient_has_the_tag_of_what_the_scan_shows(toy_template):
+    coarse = HeadSettings(spacing=(6.0, 4.0, 4.0))
+    tags = set()
+    for number in range(12):
+        patient = simulated_patient(toy_template, (4, number), coarse)
+        assert patient.tag is tag_of(patient.head, patient.findings)
+        assert set(patient.head.volumes_ml) == {f.kind for f in patient.findings}
+        tags.add(patient.tag)
+    assert len(tags) > 1
+    same = simulated_patient(toy_template, (4, 3), coarse)
+    again = simulated_patient(toy_template, (4, 3), coarse)
+    assert (sitk.GetArrayFromImage(same.head.image)
+            == sitk.GetArrayFromImage(again.head.image)).all()
+
+
+def test_the_brain_of_a_simulated_head_is_found(toy_template):
+    head = simulate_head(toy_template, [], (8,), HeadSettings(spacing=(4.0, 2.0, 2.0)))
+    assert 800 < locate_brain(head.image).volume_ml < 1800
+
+
 # --- tags ----------------------------------------------------------------------------------------
 
 PLACE = (0.0, 0.0, 60.0)
@@ -265,6 +306,8 @@ PLACE = (0.0, 0.0, 60.0)
     ([Finding("infarct", PLACE, 12, -8)], {"infarct": 8.0}, 0.0, Tag.YELLOW),
     ([Finding("infarct", PLACE, 40, -8)], {"infarct": 130.0}, -1.0, Tag.RED),
     ([Finding("subdural", PLACE, 90, 70, 20)], {"subdural": 160.0}, -11.0, Tag.BLACK),
+    ([Finding("intraparenchymal", PLACE, 26, 60), Finding("intraventricular", PLACE, 50, 60)],
+     {"intraparenchymal": 75.0, "intraventricular": 30.0}, -5.0, Tag.BLACK),
     ([Finding("intraparenchymal", PLACE, 3, 60)], {"intraparenchymal": 0.01}, 0.0, Tag.GREEN),
 ])
 def test_tags_follow_the_rules(findings, volumes, shift, tag):

@@ -27,27 +27,17 @@ from ReadingRoomLib.phantoms.head_findings import (
 from ReadingRoomLib.phantoms.head_template import HeadTemplate, read_head_template
 from ReadingRoomLib.phantoms.randomness import Randomness
 
+from .head_factory import make_template
+
 ATLAS = (Path(__file__).parents[3] / "shared" / "data" / "ct_totalsegmentator_examples"
          / "ct_brain_atlas_1mm.nii.gz")
-RADII = (58.0, 78.0, 64.0)  # of the toy's brain, (z, y, x)
 QUIET = HeadSettings(spacing=(3.0, 1.5, 1.5), rotation=(0, 0, 0), scale=(1, 1), displacement=0,
                      atrophy=(0, 0), thickness=(1, 1), noise=(1, 1))
 
 
 @pytest.fixture(scope="module")
 def template() -> HeadTemplate:
-    """A toy: an ellipsoid of brain with two ventricles."""
-    size = [int(2 * radius) + 90 for radius in RADII]
-    z, y, x = np.meshgrid(*[np.arange(n) - n // 2 for n in size], indexing="ij", sparse=True)
-    inside = sum((a / r) ** 2 for a, r in zip((z, y, x), RADII, strict=True)) < 1
-    fluid = (z / 10) ** 2 + ((y + 5) / 28) ** 2 + ((np.abs(x) - 12) / 7) ** 2 < 1
-
-    def signed(mask):
-        return (ndimage.distance_transform_edt(~mask)
-                - ndimage.distance_transform_edt(mask)).astype(np.float32)
-
-    density = np.where(fluid, 8.0, 33.0).astype(np.float32)
-    return HeadTemplate(density, signed(inside), signed(fluid), tuple(n // 2 for n in size))
+    return make_template()
 
 
 def arrays(head):

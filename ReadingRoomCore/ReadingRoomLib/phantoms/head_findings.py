@@ -23,7 +23,7 @@ BLEEDING: tuple[Kind, ...] = KINDS[:5]
 EDGE_MM = 0.8  # over which a shape fades
 CISTERNS_MM = -8.0  # below the centre of the brain, where fluid is mostly that of cisterns
 EDEMA_HU = -12.0  # around blood within the brain, where it is strongest
-PUSH_MM = 75.0  # into the brain, over which the push of what lies on it fades
+PUSH_MM = 130.0  # into the brain, over which the push of what lies on it fades
 DISSECTED = 0.2  # share of a haematoma's volume that lies between fibres and pushes nothing
 
 
@@ -67,7 +67,7 @@ def draw_finding(kind: Kind, template: HeadTemplate, random: Randomness) -> Find
         return Finding(kind, place, uniform(22, 50), uniform(52, 80), uniform(6, 32))
     if kind == "subdural":
         density = uniform(50, 80) if random.chance(0.65) else uniform(8, 34)  # acute; older
-        return Finding(kind, place, uniform(45, 95), density, uniform(4, 20))
+        return Finding(kind, place, uniform(45, 90), density, uniform(4, 20))
     if kind == "fracture":
         return Finding(kind, place, uniform(15, 55), 40.0, uniform(1.2, 3.5))
     if kind == "intraparenchymal":
@@ -146,7 +146,7 @@ def shape_of(finding: Finding, where: Place) -> np.ndarray:
         lens = finding.thickness_mm * (1 - (distance / finding.size_mm) ** 2)
         return _fading(lens + 0.6 * where.rough - where.depth) * inside
     if finding.kind == "subdural":
-        near = 1 - (distance / finding.size_mm) ** 4
+        near = 1 - (distance / finding.size_mm) ** 3
         crescent = finding.thickness_mm * near * (1 + 0.15 * where.rough)
         side = np.sign(finding.place[2]) * where.at[2]  # the falx holds it back
         return _fading(np.minimum(crescent - where.depth, side - 1.5)) * inside
