@@ -37,6 +37,7 @@ SEARCH_MM, WHOLE_MM = 6.0, (6.0, 3.0)  # voxels of the first two steps; one of t
 PATCH_DISTANCE_MM, PATCH_RADIUS_MM = 30.0, 24.0
 PATCH_ROOM_MM = 15.0  # how far a bone may have moved by itself
 NEIGHBOURS_MM = 50.0  # from a patch, whose motion leads to the next one
+ELSEWHERE_MM = 4.0  # from where the whole leads, for another start to be one
 SMALLEST_PATCH_ML = 1.5
 LEAST_OVERLAP = 0.15  # share of the smaller scan
 LEAST_SIMILARITY = 0.2  # of the whole, at the best shift
@@ -82,7 +83,7 @@ def find_motion(current: sitk.Image, prior: sitk.Image,
     if len(sound) < max(1, len(centres) // 5):
         raise BadInput("The bones of the two scans cannot be brought together: they show different "
                        "patients, other parts of the body, or bones that are mostly metal.")
-    sound += _grown(now, before, mask, sound, missed)
+    sound += _grown(now, before, mask, whole, sound, missed)
     return with_loose_bones(BoneMotion(whole, sound), now, before, mask)
 
 
@@ -181,19 +182,23 @@ def _register_whole(current: sitk.Image, prior: sitk.Image, mask: sitk.Image,
                           step=current.GetSpacing()[0] / 3, most_steps=80)
 
 
-def _grown(current: sitk.Image, prior: sitk.Image, mask: sitk.Image, sound: Sequence[Patch],
-           missed: Sequence[np.ndarray]) -> list[Patch]:
+def _grown(current: sitk.Image, prior: sitk.Image, mask: sitk.Image, whole: Rigid,
+           sound: Sequence[Patch], missed: Sequence[np.ndarray]) -> list[Patch]:
     """Patches that are found from the motion of a neighbour, and from there on.
 
-    A leg or an arm may lie so differently that the motion of the whole does not lead to it.
+    A leg or an arm may lie so differently that the motion of the whole does not lead to it. Where
+    the neighbour moved like the whole it knows nothing better: what is missed there is small.
     """
     grown, frontier, missed = [], list(sound), list(missed)
     while frontier and missed:
         tree = cKDTree([patch.motion.centre for patch in frontier])
         distance, nearest = tree.query(missed)
-        reached = [(centre, _patch(current, prior, mask, frontier[number].motion.around(centre)))
-                   for centre, far, number in zip(missed, distance, nearest, strict=True)
-                   if far <= NEIGHBOURS_MM]
+        starts = [frontier[number].motion.around(centre)
+                  for centre, number in zip(missed, nearest, strict=True)]
+        reached = [(start.centre, _patch(current, prior, mask, start))
+                   for start, far in zip(starts, distance, strict=True)
+                   if far <= NEIGHBOURS_MM and np.linalg.norm(
+                       start.translation - whole.around(start.centre).translation) > ELSEWHERE_MM]
         frontier = [patch for _, patch in reached if patch]
         grown += frontier
         done = {tuple(centre) for centre, patch in reached if patch}
