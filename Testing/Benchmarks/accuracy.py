@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,10 @@ from ReadingRoomLib.bundles import Bundle
 from ReadingRoomLib.metrics import Score, bootstrap_interval, score_labels, score_mask
 from ReadingRoomLib.phantoms.ct_synthesis import SynthesisSettings, simulate
 from ReadingRoomLib.phantoms.region_map import RegionMap
-from ReadingRoomLib.sampledata import EXAMPLE_CT, PackagedFile, fetch_packaged_file
+from ReadingRoomLib.sampledata import EXAMPLE_CT, fetch_packaged_file
 
-EXAMPLE_LABELS = PackagedFile(
-    package=EXAMPLE_CT.package,
-    version=EXAMPLE_CT.version,
-    archive_sha256=EXAMPLE_CT.archive_sha256,
-    archive_size=EXAMPLE_CT.archive_size,
+EXAMPLE_LABELS = replace(
+    EXAMPLE_CT,
     member="totalsegmentator-2.18.0/tests/reference_files/example_seg_fast_force_split.nii.gz",
     sha256="e8097758e56e73099075b6caaebce23ef11bc6fad66a4ec3753b9406846558c7",
     size=112_591,

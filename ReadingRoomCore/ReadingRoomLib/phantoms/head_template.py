@@ -8,7 +8,7 @@ skull and scalp are not, and are drawn by :mod:`.head`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,10 @@ from scipy import ndimage
 
 from ..errors import BadInput
 from ..geometry import to_lps_axes
-from ..sampledata import EXAMPLE_CT, PackagedFile, fetch_packaged_file
+from ..sampledata import EXAMPLE_CT, fetch_packaged_file
 
-BRAIN_ATLAS = PackagedFile(
-    package=EXAMPLE_CT.package,
-    version=EXAMPLE_CT.version,
-    archive_sha256=EXAMPLE_CT.archive_sha256,
-    archive_size=EXAMPLE_CT.archive_size,
+BRAIN_ATLAS = replace(
+    EXAMPLE_CT,
     member="totalsegmentator-2.18.0/totalsegmentator/resources/ct_brain_atlas_1mm.nii.gz",
     sha256="e6964149f62ae88b9973cec43ed80974368a24c922ff8b62d946e7c855eae265",
     size=1_184_853,
