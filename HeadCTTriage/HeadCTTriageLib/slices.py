@@ -21,6 +21,7 @@ from .brain import Brain
 WINDOWS_HU = {"brain": (0.0, 80.0), "subdural": (-20.0, 180.0), "stroke": (20.0, 50.0),
               "bone": (-400.0, 2000.0)}
 """Lowest and highest density shown, black to white."""
+PLANE_MM = 2.5  # between the planes that a thick slice is the mean of
 
 
 @dataclass(frozen=True)
@@ -58,23 +59,41 @@ def sample_slices(ct: sitk.Image, brain: Brain, sampling: Sampling) -> np.ndarra
         (slices, windows, pixels, pixels), float32, 0 to 1, lowest slice first; each slice with the
         front of the head up and its left side on the right. 0 where the CT does not reach.
     """
-    heights = slice_heights(brain, sampling.slices)
-    step = sampling.field_mm / sampling.pixels
-    middle = _middle(brain)
-    origin = [middle[axis] - sampling.field_mm / 2 + step / 2 for axis in range(2)]
-    planes = max(1, round(sampling.thickness_mm / 2.5))
-    offsets = (np.arange(planes) - (planes - 1) / 2) * 2.5
+    return in_windows(cut_slices(ct, brain, sampling), sampling.windows)
+
+
+def cut_slices(ct: sitk.Image, brain: Brain, sampling: Sampling) -> np.ndarray:
+    """The same in HU: (slices, pixels, pixels), float32, air where the CT does not reach."""
+    planes = max(1, round(sampling.thickness_mm / PLANE_MM))
+    offsets = (np.arange(planes) - (planes - 1) / 2) * PLANE_MM
     with quiet():
-        slices = [np.mean([_plane(ct, (*origin, height + offset), step, sampling.pixels)
-                           for offset in offsets], 0) for height in heights]
-    return np.stack([[_shown(density, *WINDOWS_HU[name]) for name in sampling.windows]
-                     for density in slices]).astype(np.float32)
+        return np.stack([
+            np.mean([_plane(ct, brain, sampling, height + offset) for offset in offsets], 0)
+            for height in slice_heights(brain, sampling.slices)]).astype(np.float32)
+
+
+def cut_labels(labels: sitk.Image, brain: Brain, sampling: Sampling) -> np.ndarray:
+    """Labels in the middle of each slice: (slices, pixels, pixels), uint8, 0 beyond the image."""
+    with quiet():
+        return np.stack([_plane(labels, brain, sampling, height, sitk.sitkNearestNeighbor, 0)
+                         for height in slice_heights(brain, sampling.slices)]).astype(np.uint8)
+
+
+def in_windows(density: np.ndarray, windows: tuple[str, ...]) -> np.ndarray:
+    """Slices (n, height, width) in HU as they are shown: (n, windows, height, width), 0 to 1."""
+    shown = [(density - low) / (high - low) for low, high in map(WINDOWS_HU.get, windows)]
+    return np.stack(shown, 1).clip(0, 1).astype(np.float32)
 
 
 def slice_heights(brain: Brain, count: int) -> np.ndarray:
     """Heights along S, mm: the middles of equal parts of the brain, lowest first."""
     edges = np.linspace(brain.lowest_mm, brain.highest_mm, count + 1)
     return (edges[:-1] + edges[1:]) / 2
+
+
+def slice_origin(brain: Brain, sampling: Sampling, pixel: float) -> tuple[float, float]:
+    """Middle of the first pixel along L and P, mm, for pixels of a size that fill the field."""
+    return tuple(middle - sampling.field_mm / 2 + pixel / 2 for middle in _middle(brain))
 
 
 def _middle(brain: Brain) -> tuple[float, float]:
@@ -86,11 +105,11 @@ def _middle(brain: Brain) -> tuple[float, float]:
                  for axis in range(2))
 
 
-def _plane(ct: sitk.Image, origin: tuple[float, ...], step: float, pixels: int) -> np.ndarray:
-    plane = sitk.Resample(ct, [pixels, pixels, 1], sitk.Transform(), sitk.sitkLinear, origin,
-                          [step, step, 1.0], np.eye(3).ravel().tolist(), AIR_HU, sitk.sitkFloat32)
+def _plane(image: sitk.Image, brain: Brain, sampling: Sampling, height: float,
+           interpolation: int = sitk.sitkLinear, outside: float = AIR_HU) -> np.ndarray:
+    step = sampling.field_mm / sampling.pixels
+    corner = slice_origin(brain, sampling, step)
+    plane = sitk.Resample(image, [sampling.pixels, sampling.pixels, 1], sitk.Transform(),
+                          interpolation, [*corner, height], [step, step, 1.0],
+                          np.eye(3).ravel().tolist(), outside, sitk.sitkFloat32)
     return sitk.GetArrayFromImage(plane)[0]
-
-
-def _shown(density: np.ndarray, low: float, high: float) -> np.ndarray:
-    return ((density - low) / (high - low)).clip(0, 1)

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
-from ReadingRoomLib.phantoms.head import SimulatedHead
 from ReadingRoomLib.phantoms.head_findings import BLEEDING, Finding
+
+if TYPE_CHECKING:
+    from ReadingRoomLib.phantoms.head import SimulatedHead
 
 
 class Tag(IntEnum):

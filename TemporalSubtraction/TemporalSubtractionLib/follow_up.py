@@ -48,7 +48,8 @@ def simulate_follow_up(
         bones: labels of the bones on the same grid, 0 elsewhere.
         seed: the same number gives the same scan.
         turn_degrees, shift_mm: largest turn and shift of the patient.
-        bone_degrees, bone_mm: standard deviation of the turn and shift of each bone.
+        bone_degrees, bone_mm: standard deviation of the turn and shift of each bone; a long one
+            turns less, so that its ends move by no more than ``bone_mm``.
         noise: range of its standard deviation, HU.
     """
     random = np.random.default_rng(seed)
@@ -93,7 +94,10 @@ def _bone_motion(labels, points, image, random, degrees, shift) -> np.ndarray:
                     for side, step in zip(box, spacing, strict=True))
         bone, here = labels[box] == value, points[box]
         middle = here[bone].mean(0)
-        turn = _turn(random.normal(0, degrees, 3))
+        # neighbours touch: a bone does not turn so far that its ends would pass through them
+        reach = np.linalg.norm(here[bone] - middle, axis=1).max()
+        own = min(degrees, np.degrees(shift / max(reach, 1.0)))
+        turn = _turn(random.normal(0, own, 3))
         by = middle + random.normal(0, shift, 3)
 
         def motion(places, turn=turn, middle=middle, by=by):

@@ -9,12 +9,13 @@ back of the head, blood in the subarachnoid space fills cisterns and sulci.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from .head_template import HeadTemplate
-from .randomness import Randomness
+if TYPE_CHECKING:  # what judges real heads needs the names of the kinds, and no torch
+    from .head_template import HeadTemplate
+    from .randomness import Randomness
 
 Kind = Literal["epidural", "subdural", "intraparenchymal", "subarachnoid", "intraventricular",
                "infarct", "fracture", "calcification"]

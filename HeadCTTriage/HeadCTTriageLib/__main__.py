@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of this module: ``python -m HeadCTTriageLib --help``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ReadingRoomLib.commands import (
+    DeviceOption,
+    ModelOption,
+    OutputOption,
+    OverwriteOption,
+    ProgressOption,
+    SeedOption,
+    make_app,
+    run_job,
+)
+
+app = make_app(
+    "headcttriage",
+    "Which head CT cannot wait.",
+    preload=("torch", "HeadCTTriageLib.judge_command"),
+)
+
+
+@app.command()
+def judge(
+    ct: Annotated[Path, typer.Argument(help="CT of a head without contrast agent: DICOM folder, "
+                                            "NIfTI, NRRD, MetaImage.")],
+    output: OutputOption,
+    model: ModelOption = "starter",
+    recipe: Annotated[Literal["seed", "modern"] | None, typer.Option(
+        help="seed: the published network of Watanabe, slice by slice; modern: ours, over all "
+             "slices. By default what the model was trained as.")] = None,
+    most_missed: Annotated[float, typer.Option(
+        min=0.001, max=0.5, help="Share of urgent heads that may be missed.")] = 0.05,
+    error: Annotated[float, typer.Option(
+        min=0.001, max=0.5, help="Share of heads for which the tags that are not excluded may "
+                                 "not hold the true one; less makes \"uncertain\" more frequent.",
+    )] = 0.05,
+    device: DeviceOption = "auto",
+    progress: ProgressOption = "bar",
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Judge how urgent a head CT is; writes the judgement, its reasons and a contact sheet."""
+    with run_job(
+        module="HeadCTTriage", command="judge", output=output, progress=progress, device=device,
+        seed=seed, overwrite=overwrite,
+        parameters={"model": model, "recipe": recipe, "most_missed": most_missed, "error": error},
+    ) as job:
+        # heavy imports only now: help and wrong options are answered at once
+        from .judge_command import run
+
+        run(job, ct, model, recipe, most_missed, error)
+
+
+if __name__ == "__main__":
+    app()

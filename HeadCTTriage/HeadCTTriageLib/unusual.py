@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What makes a head unlike those that the models know, so that they must not be believed."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from ReadingRoomLib.volume_files import quiet
+
+from .brain import BONE_HU, CUBE_MM, Brain
+
+METAL_HU, METAL_ML = 2500.0, 0.3
+NEAR_MM = 25.0  # from the brain, where metal is more than a tooth's filling
+VESSEL_HU, VESSEL_ML = (100.0, 300.0), 6.0  # dense and not bone; fresh blood has 90 HU at most
+DEEP_MM = 9.0  # below the skull, where its edge does not reach
+LEAST_BRAIN_ML = 850.0  # of a whole one
+OPEN_MM, MOST_OPEN = 15.0, 0.04  # of the vault without bone near it
+"""Share of the surface of the upper half; real heads whose skull is whole have 0.01 at most."""
+
+
+def unusual_features(ct: sitk.Image, brain: Brain) -> list[str]:
+    """Reasons not to judge a head, one sentence each; empty for usual ones.
+
+    Args:
+        ct: HU; any grid, LPS.
+        brain: of the CT.
+    """
+    with quiet():
+        density = sitk.GetArrayFromImage(sitk.Resample(
+            ct, brain.mask, sitk.Transform(), sitk.sitkLinear, -1000.0, sitk.sitkFloat32))
+    inside = sitk.GetArrayViewFromImage(brain.mask) > 0
+    cube_ml = CUBE_MM**3 / 1000
+    found = []
+    if brain.cut_above or brain.cut_below:
+        where = " and ".join(name for name, cut in (("top", brain.cut_above),
+                                                    ("bottom", brain.cut_below)) if cut)
+        found.append(f"The scan ends within the brain at its {where}: part of it is not seen.")
+    near = ndimage.distance_transform_edt(~inside) * CUBE_MM < NEAR_MM
+    if (near & (density > METAL_HU)).sum() * cube_ml > METAL_ML:
+        found.append("There is metal at the skull or within it: streaks may hide or imitate blood.")
+    deep = ndimage.distance_transform_edt(inside) * CUBE_MM > DEEP_MM
+    dense = deep & (density > VESSEL_HU[0]) & (density < VESSEL_HU[1])
+    if dense.sum() * cube_ml > VESSEL_ML:
+        found.append("Vessels or tissue are as dense as with contrast agent: the models know only "
+                     "scans without.")
+    if not (brain.cut_above or brain.cut_below) and brain.volume_ml < LEAST_BRAIN_ML:
+        found.append("The brain is as small as an infant's: the models know only adults.")
+    if _open_share(density, inside) > MOST_OPEN:
+        found.append("Bone is missing above the brain, as after surgery: the models know only "
+                     "heads that were not operated on.")
+    return found
+
+
+def _open_share(density: np.ndarray, inside: np.ndarray) -> float:
+    """Share of the surface of the brain's upper half that has no bone near it."""
+    surface = ndimage.binary_dilation(inside) & ~inside
+    heights = np.flatnonzero(inside.any((1, 2)))
+    surface[:(heights[0] + heights[-1]) // 2] = False
+    surface[heights[-1] + 1:] = False  # beyond what the scan may show
+    bone = density > BONE_HU
+    if not surface.any() or not bone.any():
+        return 0.0
+    away = ndimage.distance_transform_edt(~bone) * CUBE_MM
+    return float((away[surface] > OPEN_MM).mean())
