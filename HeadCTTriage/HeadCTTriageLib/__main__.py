@@ -58,5 +58,29 @@ def judge(
         run(job, ct, model, recipe, most_missed, error)
 
 
+@app.command()
+def export(
+    output: OutputOption,
+    model: ModelOption = "starter",
+    recipe: Annotated[Literal["seed", "modern"] | None, typer.Option(
+        help="What the model was trained as, where it has a sibling.")] = None,
+    precision: Annotated[Literal["float32", "float16", "int8"], typer.Option(
+        help="Of weights and computation. int8 is the smallest and fastest; it needs examples.",
+    )] = "float32",
+    examples: Annotated[list[Path] | None, typer.Option(
+        "--example", help="CT of a head; may be given several times.")] = None,
+    progress: ProgressOption = "bar",
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Write a model as ONNX for small devices, compared with the original."""
+    with run_job(
+        module="HeadCTTriage", command="export", output=output, progress=progress,
+        overwrite=overwrite, parameters={"model": model, "precision": precision},
+    ) as job:
+        from .export_command import run
+
+        run(job, model, recipe, precision, examples or [])
+
+
 if __name__ == "__main__":
     app()

@@ -106,7 +106,7 @@ class SliceBackbone(nn.Module):
         x = deepest = levels[-1]
         for level, across, mix in reversed(list(zip(
                 levels[:-1], self.across, self.mix, strict=True))):
-            x = mix(level + F.interpolate(across(x), scale_factor=2.0, mode="nearest"))
+            x = mix(level + F.interpolate(across(x), level.shape[-2:], mode="nearest"))
         maps = self.maps(x)
         found = maps.sigmoid()
         # a tenth of the area counts as much as a certain place
