@@ -82,5 +82,47 @@ def export(
         run(job, model, recipe, precision, examples or [])
 
 
+@app.command()
+def robustness(
+    cts: Annotated[list[Path], typer.Argument(help="CTs of heads; the more, the more it says.")],
+    output: OutputOption,
+    model: ModelOption = "starter",
+    recipe: Annotated[Literal["seed", "modern"] | None, typer.Option(
+        help="What the model was trained as, where it has a sibling.")] = None,
+    device: DeviceOption = "auto",
+    progress: ProgressOption = "bar",
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Disturb images a little and more, by accident and on purpose; writes what that changes."""
+    with run_job(
+        module="HeadCTTriage", command="robustness", output=output, progress=progress,
+        device=device, seed=seed, overwrite=overwrite, parameters={"model": model},
+    ) as job:
+        from .robustness import run
+
+        run(job, cts, model, recipe)
+
+
+@app.command()
+def cohort(
+    archive: Annotated[Path, typer.Argument(help="Folder with DICOM files, in any arrangement.")],
+    output: OutputOption,
+    repeat_days: Annotated[int, typer.Option(
+        min=0, help="A scan so many days after the patient's last one, or fewer, is a repeat.",
+    )] = 14,
+    progress: ProgressOption = "bar",
+    overwrite: OverwriteOption = False,
+) -> None:
+    """List which examinations belong into a study, and which are repeats or after surgery."""
+    with run_job(
+        module="HeadCTTriage", command="cohort", output=output, progress=progress,
+        overwrite=overwrite, parameters={"repeat_days": repeat_days},
+    ) as job:
+        from .cohort_command import run
+
+        run(job, archive, repeat_days)
+
+
 if __name__ == "__main__":
     app()

@@ -31,7 +31,7 @@ from .answers import RECIPES
 from .augmentation import VARIANTS
 from .certainty import Certainty
 from .engines import REGISTRY, TorchEngine
-from .evaluation import measure
+from .evaluation import measure, share
 from .judging import ERROR, MOST_MISSED
 from .losses import judge_loss, map_loss, tag_loss
 from .networks import AlexNet, TriageNetwork
@@ -64,6 +64,7 @@ SETTINGS = {
 }
 PICTURES = 32  # in a step of the published network
 HEADS = 32  # in a step of the judgement
+MOST_IMAGES = 4000  # that single images are measured on
 
 FOLDER = Path(__file__).parent
 TRAINED_ON = (
@@ -141,6 +142,8 @@ def export(
     certainty = Certainty(*scores_of(work, recipe, network, "calibrate"))
     scores, tags = scores_of(work, recipe, network, "test")
     measured = measure(certainty, scores, tags, MOST_MISSED, ERROR)
+    if recipe == "seed":
+        measured |= measure_splits(work)
     if pictures:
         measured |= measure_pictures(recipe, TorchEngine(network), pictures)
     for name, value in measured.items():
@@ -169,6 +172,34 @@ def scores_of(work: Path, recipe: str, network: nn.Module, group: str,
     pictures, tags = pictures_of(patients_of(work, group))
     answers = [read(engine(head[:, None].astype(np.float32) / 255)) for head in pictures]
     return np.stack([answer.scores for answer in answers]), tags
+
+
+def measure_splits(work: Path) -> dict[str, str]:
+    """Accuracy of single images where images are parted, as published, and where patients are.
+
+    In the first case other images of the same patient were learned from, so it leaks. Both are
+    measured on images of networks trained alike; a split whose training is missing is left out.
+    """
+    measured = {}
+    for split, note in (("image", "leaks"), ("patient", "does not leak")):
+        if not (work / f"seed-{split}" / CHECKPOINT).exists():
+            continue
+        network, _ = PLANS["seed"].trained(work, split)
+        group = "train" if split == "image" else "test"
+        pictures, tags = pictures_of(patients_of(work, group))
+        images = np.arange(pictures.shape[0] * pictures.shape[1] * len(VARIANTS))
+        if split == "image":
+            images = images[groups_of_images(images) == "test"]
+        count = min(MOST_IMAGES, len(images))
+        item = SlicePictures(pictures, tags, images, 1, count, SEED)[0]
+        with torch.inference_mode():
+            found = torch.cat([network(part) for part in item["image"].split(64)]).argmax(1)
+        right, wanted = found == item["label"], item["label"] >= Tag.RED
+        name = f"single_images_split_by_{split}"
+        measured[f"{name}_four_class_accuracy"] = f"{share(right.numpy())}, {note}"
+        measured[f"{name}_binary_accuracy"] = (
+            f"{share(((found >= Tag.RED) == wanted).numpy())}, {note}")
+    return measured
 
 
 def train_backbone(work: Path, steps: int, device: str) -> TriageNetwork:

@@ -30,14 +30,15 @@ def unusual_features(ct: sitk.Image, brain: Brain) -> list[str]:
     with quiet():
         density = sitk.GetArrayFromImage(sitk.Resample(
             ct, brain.mask, sitk.Transform(), sitk.sitkLinear, -1000.0, sitk.sitkFloat32))
-    inside = sitk.GetArrayViewFromImage(brain.mask) > 0
+    # vessels full of contrast agent are holes in what was found by density
+    inside = ndimage.binary_fill_holes(sitk.GetArrayViewFromImage(brain.mask) > 0)
     cube_ml = CUBE_MM**3 / 1000
     found = []
     if brain.cut_above or brain.cut_below:
         where = " and ".join(name for name, cut in (("top", brain.cut_above),
                                                     ("bottom", brain.cut_below)) if cut)
         found.append(f"The scan ends within the brain at its {where}: part of it is not seen.")
-    near = ndimage.distance_transform_edt(~inside) * CUBE_MM < NEAR_MM
+    near = ndimage.distance_transform_edt(~_without_cord(inside, brain)) * CUBE_MM < NEAR_MM
     if (near & (density > METAL_HU)).sum() * cube_ml > METAL_ML:
         found.append("There is metal at the skull or within it: streaks may hide or imitate blood.")
     deep = ndimage.distance_transform_edt(inside) * CUBE_MM > DEEP_MM
@@ -51,6 +52,14 @@ def unusual_features(ct: sitk.Image, brain: Brain) -> list[str]:
         found.append("Bone is missing above the brain, as after surgery: the models know only "
                      "heads that were not operated on.")
     return found
+
+
+def _without_cord(inside: np.ndarray, brain: Brain) -> np.ndarray:
+    """Without what hangs on below the brain, or teeth would lie near it."""
+    below = int((brain.lowest_mm - brain.mask.GetOrigin()[2]) / CUBE_MM)
+    brain_only = inside.copy()
+    brain_only[:max(0, below)] = False
+    return brain_only
 
 
 def _open_share(density: np.ndarray, inside: np.ndarray) -> float:

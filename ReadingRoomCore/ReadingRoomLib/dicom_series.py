@@ -170,7 +170,7 @@ def _series_of_file(path: Path, modality: str) -> _Series:
 
 
 def _only_volume(folder: Path, modality: str, warnings: list[str]) -> _Series:
-    groups, damaged = _group(_files_below(folder), modality)
+    groups, damaged = _group(files_below(folder), modality)
     if damaged:
         warnings.append(f"{folder.name} holds DICOM files that cannot be read ({damaged}).")
     if not groups:
@@ -204,7 +204,7 @@ def _listed(others: Counter) -> str:
     return ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
 
 
-def _files_below(folder: Path) -> list[Path]:
+def files_below(folder: Path) -> list[Path]:
     """Return all files of a folder and its subfolders; links are followed, but in no circle."""
     files: list[Path] = []
     seen: set[str] = set()
@@ -281,7 +281,7 @@ def _group(files: Sequence[Path], modality: str) -> tuple[dict[str, _Series], in
             kind = _other_kind(header, modality)
             if kind is None:
                 series.slices += _slices(path, header)
-                series.acquired, series.patient = _acquired(header), _patient(header)
+                series.acquired, series.patient = acquired_on(header), patient_hash(header)
         except Exception:  # pydicom converts values when asked for them; see _header
             kind = "images without valid position and pixel size"
         if kind is not None:
@@ -289,7 +289,7 @@ def _group(files: Sequence[Path], modality: str) -> tuple[dict[str, _Series], in
     return dict(groups), damaged
 
 
-def _acquired(header: pydicom.Dataset) -> datetime.date | None:
+def acquired_on(header: pydicom.Dataset) -> datetime.date | None:
     """Return the day of the scan, by the most precise of the dates that are valid."""
     for name in ("AcquisitionDateTime", "AcquisitionDate", "SeriesDate", "StudyDate"):
         text = str(header.get(name) or "").replace(".", "")[:8]  # dots come from before DICOM 3
@@ -300,7 +300,7 @@ def _acquired(header: pydicom.Dataset) -> datetime.date | None:
     return None
 
 
-def _patient(header: pydicom.Dataset) -> str | None:
+def patient_hash(header: pydicom.Dataset) -> str | None:
     """Return the patient's number as a salted hash, None without a number."""
     number = str(header.get("PatientID") or "").strip()
     return hashlib.sha256(_SALT + number.encode()).hexdigest() if number else None

@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A toy of an average head."""
+"""Toys: an average head, and a model that judges heads."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import SimpleITK as sitk
 from scipy import ndimage
 
+from HeadCTTriageLib.certainty import Certainty
+from HeadCTTriageLib.starter import PLANS
+from ReadingRoomLib.bundles import write_bundle
 from ReadingRoomLib.phantoms.head_template import HeadTemplate
 
-RADII = (58.0, 78.0, 64.0)  # of the toy's brain, (z, y, x)
+RADII = (58.0, 78.0, 64.0)  # of the brain of the template, (z, y, x)
+TOY_RADII = (66.0, 82.0, 68.0)  # of that of the toy
 
 
 def make_template() -> HeadTemplate:
@@ -24,3 +32,45 @@ def make_template() -> HeadTemplate:
 
     density = np.where(fluid, 8.0, 33.0).astype(np.float32)
     return HeadTemplate(density, signed(inside), signed(fluid), tuple(n // 2 for n in size))
+
+
+def toy_certainty(count: int = 200, seed: int = 0) -> Certainty:
+    """Scores of a network that is mostly right, and tags."""
+    random = np.random.default_rng(seed)
+    tags = random.integers(0, 4, count)
+    seen = tags + 0.8 * random.normal(size=count)
+    return Certainty(3 * (seen[:, None] - [0.5, 1.5, 2.5]), tags)
+
+
+def write_toy_bundle(folder: Path, recipe: str = "modern") -> Path:
+    """A small untrained network as a model of this module; returns its folder."""
+    plan = replace(PLANS[recipe], **({
+        "arguments": {"widths": [4, 8, 8, 8], "hidden": 8}} if recipe == "modern" else {}))
+    network = plan.build()
+    write_bundle(
+        folder, {"_target_": f"{type(network).__module__}.{type(network).__qualname__}",
+                 **plan.arguments}, network.state_dict(),
+        plan.metadata(1, toy_certainty(), {}), "# A toy\n", overwrite=True)
+    return folder
+
+
+def toy_head(spacing=(2.0, 2.0, 4.0), lowest=-110.0, highest=110.0, skull_hu=1000.0, shift=(0, 0)):
+    """A brain in a skull in a scalp: denser on the left, and with a nose in front."""
+    axes = [np.arange(low, high, step) for low, high, step in zip(
+        (-100, -120, lowest), (100, 120, highest), spacing, strict=True)]
+    z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
+    z, y, x = z, y - shift[1], x - shift[0]
+
+    def ball(more):
+        return sum((a / (r + more)) ** 2 for a, r in zip((z, y, x), TOY_RADII, strict=True)) < 1
+
+    density = np.full(z.shape, -1000.0)
+    density[ball(14)] = 0.0
+    density[(np.abs(x) < 8) & (y < -90) & (y > -112) & (np.abs(z) < 20)] = 40.0
+    density[ball(8)] = skull_hu
+    density[ball(0)] = np.where(x > 0, 40.0, 30.0)[ball(0)]
+    density[(z < -50) & (np.hypot(x, y) < 18)] = 35.0  # foramen magnum, spinal cord
+    image = sitk.GetImageFromArray(density.round().astype(np.int16))
+    image.SetSpacing(spacing)
+    image.SetOrigin([float(axis[0]) for axis in axes])
+    return image

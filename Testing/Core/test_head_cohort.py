@@ -3,14 +3,23 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
+import json
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.uid import generate_uid
 
+from HeadCTTriageLib.__main__ import app
 from HeadCTTriageLib.cohort import AFTER_SURGERY, Examination, curate
+from HeadCTTriageLib.cohort_command import examinations_of
+from ReadingRoomLib.dicom_series import files_below
+from ReadingRoomLib.errors import BadInput
+
+from .dicom_factory import write_series
 
 DAY = datetime.date(2020, 1, 1)
 
@@ -85,3 +94,57 @@ def test_every_scan_is_kept_or_named_and_those_kept_are_far_apart(archive, days)
 def test_a_negative_time_is_refused():
     with pytest.raises(ValueError):
         curate([], -1)
+
+
+# --- an archive ----------------------------------------------------------------------------------
+
+
+def test_an_archive_is_parted_and_listed(tmp_path):
+    def study(name, patient, date, description, modality="CT"):
+        uid = generate_uid()
+
+        def edit(dataset, index):
+            dataset.PatientID, dataset.StudyInstanceUID = patient, uid
+            dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = date
+            dataset.StudyDescription = description
+
+        write_series(tmp_path / "archive" / name, count=3, edit=edit, modality=modality)
+
+    study("a/first", "A", "20200101", "CT head")
+    study("a/again", "A", "20200104", "CT head")
+    study("a/operated", "A", "20200601", "CT head post-op")
+    study("b", "B", "20200102", "CT head")
+    study("c", "C", "20200102", "MR head", modality="MR")
+    (tmp_path / "archive" / "notes.txt").write_text("nothing", "utf-8")
+    with pytest.raises(SystemExit) as ended:
+        app(["cohort", str(tmp_path / "archive"), "--output", str(tmp_path / "out"),
+             "--progress", "none"])
+    assert ended.value.code == 0
+    with (tmp_path / "out" / "cohort.csv").open(encoding="utf-8") as file:
+        rows = {row["examination"]: row for row in csv.DictReader(file)}
+    assert {name: row["in_study"] for name, row in rows.items()} == {
+        "a/first": "yes", "b": "yes", "a/again": "no", "a/operated": "no"}
+    assert rows["a/again"]["reason"] == "it repeats a/first within 14 days"
+    assert "post-op" in rows["a/operated"]["reason"]
+    assert json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))["left_out"] == 2
+
+
+def test_scans_without_a_patient_number_are_not_each_others_repeats(tmp_path):
+    for name in "ab":
+        uid = generate_uid()
+
+        def edit(dataset, index, uid=uid):
+            dataset.PatientID, dataset.StudyInstanceUID = "", uid
+            dataset.AcquisitionDate = dataset.StudyDate = "20200101"
+
+        write_series(tmp_path / name, count=2, edit=edit)
+    found = examinations_of(files_below(tmp_path), tmp_path)
+    assert len({one.patient for one in found}) == 2
+
+
+def test_an_archive_without_ct_is_refused(tmp_path):
+    (tmp_path / "archive").mkdir()
+    with pytest.raises(SystemExit) as ended:
+        app(["cohort", str(tmp_path / "archive"), "--output", str(tmp_path / "out"),
+             "--progress", "none"])
+    assert ended.value.code == BadInput.exit_code

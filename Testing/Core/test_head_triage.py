@@ -31,34 +31,11 @@ from ReadingRoomLib.phantoms.head import HeadSettings, SimulatedHead, simulate_h
 from ReadingRoomLib.phantoms.head_findings import Finding
 from ReadingRoomLib.phantoms.randomness import Randomness
 
-from .head_factory import make_template
+from .head_factory import TOY_RADII, make_template, toy_head
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 HEADS = DATA / "ct_head_volumes"
 real = pytest.mark.skipif(not DATA.is_dir(), reason="the real images are not here")
-RADII = (66.0, 82.0, 68.0)  # of the toy's brain, (z, y, x)
-
-
-def toy_head(spacing=(2.0, 2.0, 4.0), lowest=-110.0, highest=110.0, skull_hu=1000.0, shift=(0, 0)):
-    """A brain in a skull in a scalp: denser on the left, and with a nose in front."""
-    axes = [np.arange(low, high, step) for low, high, step in zip(
-        (-100, -120, lowest), (100, 120, highest), spacing, strict=True)]
-    z, y, x = np.meshgrid(axes[2], axes[1], axes[0], indexing="ij")
-    z, y, x = z, y - shift[1], x - shift[0]
-
-    def ball(more):
-        return sum((a / (r + more)) ** 2 for a, r in zip((z, y, x), RADII, strict=True)) < 1
-
-    density = np.full(z.shape, -1000.0)
-    density[ball(14)] = 0.0
-    density[(np.abs(x) < 8) & (y < -90) & (y > -112) & (np.abs(z) < 20)] = 40.0
-    density[ball(8)] = skull_hu
-    density[ball(0)] = np.where(x > 0, 40.0, 30.0)[ball(0)]
-    density[(z < -50) & (np.hypot(x, y) < 18)] = 35.0  # foramen magnum, spinal cord
-    image = sitk.GetImageFromArray(density.round().astype(np.int16))
-    image.SetSpacing(spacing)
-    image.SetOrigin([float(axis[0]) for axis in axes])
-    return image
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +53,9 @@ def toy_template():
 
 def test_the_brain_of_a_toy_is_found_where_it_is(head):
     brain = locate_brain(head)
-    assert brain.volume_ml == pytest.approx(4.19 * np.prod(RADII) / 1000, rel=0.12)
-    assert brain.lowest_mm == pytest.approx(-RADII[0], abs=8)
-    assert brain.highest_mm == pytest.approx(RADII[0], abs=8)
+    assert brain.volume_ml == pytest.approx(4.19 * np.prod(TOY_RADII) / 1000, rel=0.12)
+    assert brain.lowest_mm == pytest.approx(-TOY_RADII[0], abs=8)
+    assert brain.highest_mm == pytest.approx(TOY_RADII[0], abs=8)
     assert not brain.cut_below and not brain.cut_above
 
 
