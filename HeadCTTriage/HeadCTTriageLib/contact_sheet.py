@@ -10,7 +10,11 @@ import numpy as np
 from scipy import ndimage
 
 from ReadingRoomLib.phantoms.head_findings import KINDS, Kind
+from ReadingRoomLib.results import DISCLAIMER
 
+from .judging import Judgement
+
+CONTACT_SHEET = "contact_sheet.png"
 COLORS: Mapping[Kind, tuple[int, int, int]] = {
     "epidural": (255, 176, 0), "subdural": (255, 97, 56), "intraparenchymal": (230, 40, 60),
     "subarachnoid": (230, 90, 200), "intraventricular": (160, 110, 255),
@@ -21,6 +25,35 @@ TAG_COLORS = {"green": (60, 160, 80), "yellow": (225, 175, 30), "red": (205, 45,
               "black": (40, 40, 40)}
 BACKGROUND, TEXT, FAINT, ATTENTION = (12, 12, 12), (235, 235, 235), (150, 150, 150), (90, 170, 255)
 COLUMNS, GAP, HEADER, LINE = 6, 4, 34, 18
+
+
+def draw(judgement: Judgement, simulated: bool, path: Path) -> None:
+    """The contact sheet of a judgement.
+
+    Args:
+        judgement: what is shown.
+        simulated: whether the model learned from simulated heads, which the sheet then says.
+        path: PNG.
+    """
+    low, high = judgement.interval
+    tag = judgement.triage.name.lower()
+    headline = (f"{judgement.decision.upper()}    {tag}    urgent with "
+                f"{judgement.urgent_probability:.0%} ({low:.0%} to {high:.0%})")
+    draw_contact_sheet(judgement.slices[:, 0], judgement.marks, judgement.answer.attention, tag,
+                       headline, _lines(judgement, simulated), path)
+
+
+def _lines(judgement: Judgement, simulated: bool) -> list[str]:
+    found = [f"{region.written()['name']} {region.volume_ml:.1f} mL (slice {region.best_slice})"
+             for region in judgement.regions[:4]]
+    lines = ["Looks like: " + "; ".join(found)] if found else []
+    shift = judgement.answer.shift_mm
+    if shift is not None and abs(shift) >= 2:
+        lines.append(f"Midline shift of about {abs(shift):.0f} mm to the "
+                     f"{'left' if shift > 0 else 'right'}")
+    lines += judgement.doubts
+    learned = "Learned from simulated heads. " if simulated else ""
+    return [*lines, learned + DISCLAIMER]
 
 
 def draw_contact_sheet(slices: np.ndarray, regions: np.ndarray | None, attention: np.ndarray,

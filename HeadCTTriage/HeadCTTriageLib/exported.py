@@ -62,7 +62,9 @@ class ExportedModel:
         recipe = RECIPES[self.description["recipe"]]
         try:
             network = OnnxEngine(self.graph, threads)
-            small = np.zeros((2, len(recipe.sampling.windows), 64, 64), np.float32)
+            sampling = recipe.sampling  # a graph may know this size only
+            small = np.zeros((2, len(sampling.windows), sampling.pixels, sampling.pixels),
+                             np.float32)
             answer = recipe.read(network(recipe.inputs(small)))
             fits = answer.scores.shape == (3,) and answer.attention.shape == (2,)
         except DependencyMissing:

@@ -10,13 +10,12 @@ from ReadingRoomLib.commands import Job
 from ReadingRoomLib.devices import MemoryFallback
 from ReadingRoomLib.images import read_image
 
-from .contact_sheet import draw_contact_sheet
+from .contact_sheet import CONTACT_SHEET, draw
 from .engines import judge_of, load_model
 from .judging import Judgement
 
 STAGES = {"locate": "Finding the brain", "slices": "Cutting slices", "judge": "Judging",
           "reasons": "Looking for reasons"}
-CONTACT_SHEET = "contact_sheet.png"
 
 
 def run(job: Job, ct: Path, model: str, recipe: str | None, most_missed: float,
@@ -62,26 +61,3 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, most_missed: float,
         read=read, contact_sheet=time.perf_counter() - drawn, total=time.perf_counter() - begun)
     job.progress.advance(len(STAGES) + 1)
     job.record(files={"contact_sheet": CONTACT_SHEET}, **judgement.written())
-
-
-def draw(judgement: Judgement, simulated: bool, path: Path) -> None:
-    """The contact sheet of a judgement."""
-    low, high = judgement.interval
-    tag = judgement.triage.name.lower()
-    headline = (f"{judgement.decision.upper()}    {tag}    urgent with "
-                f"{judgement.urgent_probability:.0%} ({low:.0%} to {high:.0%})")
-    draw_contact_sheet(judgement.slices[:, 0], judgement.marks, judgement.answer.attention, tag,
-                       headline, _lines(judgement, simulated), path)
-
-
-def _lines(judgement: Judgement, simulated: bool) -> list[str]:
-    found = [f"{region.written()['name']} {region.volume_ml:.1f} mL (slice {region.best_slice})"
-             for region in judgement.regions[:4]]
-    lines = ["Looks like: " + "; ".join(found)] if found else []
-    shift = judgement.answer.shift_mm
-    if shift is not None and abs(shift) >= 2:
-        lines.append(f"Midline shift of about {abs(shift):.0f} mm to the "
-                     f"{'left' if shift > 0 else 'right'}")
-    lines += judgement.doubts
-    learned = "Learned from simulated heads. " if simulated else ""
-    return [*lines, f"{learned}Research software, not a medical device. The physician decides."]
