@@ -18,6 +18,7 @@ RUN := PYTHONPATH=$(SOURCES) PYTHONUNBUFFERED=1 $(VENV_PYTHON)
 PYTEST := $(RUN) -m pytest
 STARTER := $(RUN) -m MuscleSegLib.starter
 SUBTRACTION := $(RUN) -m TemporalSubtractionLib.starter
+TRIAGE := $(RUN) -m HeadCTTriageLib.starter
 # Where the label maps for training are; they are not part of the repository.
 DATA ?= ../shared/data
 # Models that did not see one subject each, to measure on it.
@@ -100,6 +101,16 @@ models: $(INSTALLED)
 	done
 	$(RUN) -m TemporalSubtractionLib.anomaly_starter export --data "$(DATA)" \
 		--work training/anomaly --folds Testing/Benchmarks/AnomalyFolds --scores build/bench
+	$(TRIAGE) patients --work training/triage
+	$(TRIAGE) train --work training/triage
+	@for split in patient image; do \
+		$(TRIAGE) train --recipe seed --split $$split --work training/triage \
+			--start "$(DATA)/weights_imagenet_alexnet_features/alexnet_lpips.npz" || exit 1; \
+	done
+	@for recipe in modern seed; do \
+		$(TRIAGE) export --recipe $$recipe --work training/triage \
+			--pictures "$(DATA)/headct_haemorrhage_200png" || exit 1; \
+	done
 	@echo "Look at: MuscleSeg/MuscleSegLib/Models, and the cards in docs/README.md there"
 
 folds: $(INSTALLED)

@@ -454,6 +454,24 @@ def test_every_bone_of_a_follow_up_has_moved_as_a_whole(patient):
         assert np.linalg.norm(displacement.mean(0)) > 1
 
 
+def test_the_ends_of_a_long_bone_do_not_pass_through_its_neighbours():
+    rod = np.zeros((90, 12, 12), np.uint8)
+    rod[5:85, 4:8, 4:8] = 1
+    labels = sitk.GetImageFromArray(rod)
+    labels.SetSpacing((3.0, 3.0, 3.0))
+    prior = like(np.where(rod, 500, 0).astype(np.float32), labels)
+    ends = []
+    for seed in range(8):
+        follow_up = simulate_follow_up(prior, labels, seed, turn_degrees=0, shift_mm=0)
+        inside = follow_up.bones > 0
+        moved = np.where(inside[..., None], follow_up.displacement, np.nan)
+        top, middle, bottom = (np.nanmean(moved[part], (0, 1, 2))
+                               for part in (slice(5, 15), slice(40, 50), slice(75, 85)))
+        ends += [top - middle, bottom - middle]
+    # 2 degrees would move them by 4 mm; the middle itself moves by 2
+    assert 0.5 < np.std(ends) < 2.5
+
+
 @pytest.fixture(scope="module")
 def training(patient, tmp_path_factory):
     """Folder with stable pairs of the phantom in the place of a patient."""
