@@ -44,7 +44,9 @@ from ReadingRoomSlicerLib.reader_study import ReaderStudyPanel
 from TemporalSubtractionLib.candidate_table import (
     ACCEPTED,
     DENSER,
+    MIXED,
     REJECTED,
+    THINNER,
     TITLES,
     UNDECIDED,
     CandidateRow,
@@ -202,12 +204,12 @@ def decide(tableNode, key: str, status: str) -> None:
 
 
 def colorOf(candidate) -> tuple:
-    return colors.DENSER if candidate.kind == DENSER else colors.THINNER
+    return {DENSER: colors.DENSER, THINNER: colors.THINNER, MIXED: colors.MIXED}[candidate.kind]
 
 
 def resultRow(candidate) -> panel.ResultRow:
     """A candidate as a line of the result table; padded, so that sorting by text sorts by size."""
-    shownKind = _("denser") if candidate.kind == DENSER else _("thinner")
+    shownKind = {DENSER: _("denser"), THINNER: _("thinner"), MIXED: _("mixed")}[candidate.kind]
     shownStatus = {ACCEPTED: _("accepted"), REJECTED: _("rejected")}
     values = [
         f"{candidate.number:3d} {shownKind}" + (f", {candidate.bone}" if candidate.bone else ""),
@@ -225,9 +227,12 @@ def resultRow(candidate) -> panel.ResultRow:
 
 def summaryOf(candidates, manifest) -> list:
     """What to know about the result as a whole, in sentences."""
-    denser = sum(candidate.kind == DENSER for candidate in candidates)
-    sentences = [_("{count} candidates: {denser} denser, {thinner} thinner.").format(
-        count=len(candidates), denser=denser, thinner=len(candidates) - denser)
+    denser, thinner, mixed = (sum(candidate.kind == kind for candidate in candidates)
+                              for kind in (DENSER, THINNER, MIXED))
+    counted = (_("{count} candidates: {denser} denser, {thinner} thinner, {mixed} mixed.") if mixed
+               else _("{count} candidates: {denser} denser, {thinner} thinner."))
+    sentences = [counted.format(
+        count=len(candidates), denser=denser, thinner=thinner, mixed=mixed)
         if candidates else _("No change was found in the bone that could be compared.")]
     if "aligned_share" in manifest:
         sentences.append(_("{share} % of the bone could be compared.").format(

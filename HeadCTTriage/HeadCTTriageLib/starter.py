@@ -49,17 +49,17 @@ from .training_slices import (
 from .triage import Tag
 
 SEED = 7  # of the patients
-PATIENTS = 1500
+PATIENTS = 1000
 GROUPS = {"train": range(0, 6), "calibrate": range(6, 8), "test": range(8, 10)}
 """Last digit of the numbers of the patients in each group."""
 WIDTHS = (24, 48, 96, 160)
-VARIATIONS = 3  # of each head that the judgement is learned from
+VARIATIONS = 2  # of each head that the judgement is learned from
 SETTINGS = {
-    "backbone": TrainingSettings(steps=2500, batch_size=4, learning_rate=2e-3, decay_share=0.6,
+    "backbone": TrainingSettings(steps=1600, batch_size=4, learning_rate=2e-3, decay_share=0.6,
                                  average_decay=0.995),
     "judgement": TrainingSettings(steps=1500, learning_rate=1e-3, weight_decay=1e-2,
                                   decay_share=0.7, average_decay=0.99, bfloat16=False),
-    "seed": TrainingSettings(steps=2000, learning_rate=2e-4, weight_decay=5e-4, decay_share=0.6,
+    "seed": TrainingSettings(steps=800, learning_rate=2e-4, weight_decay=5e-4, decay_share=0.6,
                              average_decay=0.99),
 }
 PICTURES = 32  # in a step of the published network

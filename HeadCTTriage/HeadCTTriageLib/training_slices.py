@@ -202,8 +202,9 @@ def codes_of(patient: PatientSlices, backbone: torch.nn.Module, seed: tuple[int,
     if seed is not None:
         density, truth, flipped = vary(density, truth, np.random.default_rng(seed))
         shift_cm = -shift_cm if flipped else shift_cm
-    with torch.inference_mode():
-        codes = backbone(shown(density))[1]
+    # what is varied need not be exact, and there is much of it
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=seed is not None):
+        codes = backbone(shown(density))[1].float()
     kinds = kinds_of(truth).amax((2, 3)).numpy()
     wanted = np.concatenate([[int(patient.tag), shift_cm], kinds.ravel()])
     return codes.numpy(), wanted.astype(np.float32)

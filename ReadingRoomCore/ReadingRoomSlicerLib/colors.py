@@ -9,7 +9,7 @@ CHANGE_TABLE = "Change"
 
 # Bluish green and orange that colour-blind readers tell apart (Okabe and Ito), darker where the
 # change is small.
-DENSER, THINNER = (0, 158, 115), (230, 129, 0)
+DENSER, THINNER, MIXED = (0, 158, 115), (230, 129, 0), (117, 112, 179)
 BRIGHT_DENSER, BRIGHT_THINNER = (150, 255, 190), (255, 214, 90)
 LARGEST_CHANGE = 10.0
 """Changes (z) from it on have the last colour."""

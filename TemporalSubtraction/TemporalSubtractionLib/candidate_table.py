@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_type_hints
 
-DENSER, THINNER = "denser", "thinner"
+DENSER, THINNER, MIXED = "denser", "thinner", "mixed"
 ACCEPTED, REJECTED, UNDECIDED = "accepted", "rejected", ""
 
 # columns of candidates.csv, and how people call them
@@ -40,7 +40,7 @@ class CandidateRow:
 
     Attributes:
         number: its value among the labels, from 1, the most suspicious first.
-        kind: DENSER or THINNER.
+        kind: DENSER, THINNER or MIXED.
         score: the higher, the more suspicious.
         volume_ml, diameter_mm: of its voxels, and of the ball of that volume.
         mean_z, peak_z: change in standard deviations of what stable bone shows.

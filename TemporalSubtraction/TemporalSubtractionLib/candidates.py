@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -17,6 +17,7 @@ REACH_MM = 40.0  # from its middle
 SMALLEST_ML = 0.06
 MOST = 200
 LARGEST_Z = 8.0  # one voxel counts no more than this: streaks and edges are not lesions
+MEAN_OF_NORMAL = 0.8  # of |z| where nothing changed
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Candidate:
 
     Attributes:
         number: its value among the labels, from 1, the most suspicious first.
-        kind: "denser" or "thinner".
-        score: strength in its middle; larger is more suspicious.
+        kind: "denser", "thinner", or "mixed": both, side by side.
+        score: the larger, the more suspicious: strength in its middle, or what is left of it.
         volume_ml, diameter_mm: of its voxels, and of the sphere of that volume.
         mean_z, peak_z: with sign.
         hu_change: mean of current minus expected density, HU.
@@ -61,6 +62,42 @@ def find_candidates(strength: np.ndarray, z: np.ndarray, change: np.ndarray,
         Candidates by falling strength, and their numbers in every voxel, uint16.
     """
     labels = np.zeros(z.shape, np.uint16)
+    return _grouped(strength, labels, z, change, spacing, least), labels
+
+
+def add_mixed(candidates: list[Candidate], labels: np.ndarray, z: np.ndarray, change: np.ndarray,
+              bone: np.ndarray, spacing: tuple[float, float, float],
+              least: float = LEAST_STRENGTH) -> list[Candidate]:
+    """Candidates that are thinner and denser side by side, behind those there are.
+
+    In the mean of a neighbourhood the two cancel, so what counts is the mean size of z.
+
+    Args:
+        candidates, labels: of :func:`find_candidates`; the labels are added to.
+        z, change, spacing: as there.
+        bone: where z counts.
+        least: strength from which something was a candidate there; strengths here are scaled alike.
+    """
+    strength = uneven_strength(z, bone, spacing) * (least / LEAST_STRENGTH)
+    mixed = _grouped(strength, labels, z, change, spacing, least, len(candidates))
+    return candidates + [replace(candidate, kind="mixed") for candidate in mixed]
+
+
+def ranked(candidates: list[Candidate], labels: np.ndarray, scores: list[float], least: float,
+           ) -> tuple[list[Candidate], np.ndarray]:
+    """Candidates with other scores, numbered anew by them; those below ``least`` are dropped."""
+    order = [index for index in np.argsort(-np.array(scores), kind="stable")
+             if scores[index] >= least][:MOST]
+    number = np.zeros(len(candidates) + 1, labels.dtype)
+    kept = []
+    for new, index in enumerate(order, 1):
+        number[candidates[index].number] = new
+        kept.append(replace(candidates[index], number=new, score=float(scores[index])))
+    return kept, number[labels]
+
+
+def _grouped(strength, labels, z, change, spacing, least, before: int = 0) -> list[Candidate]:
+    """Candidates by falling strength, numbered after ``before`` others, and noted in the labels."""
     candidates: list[Candidate] = []
     # maxima among their neighbours, the strongest first; each takes what belongs to it
     level = np.abs(strength)
@@ -70,10 +107,11 @@ def find_candidates(strength: np.ndarray, z: np.ndarray, change: np.ndarray,
             continue
         box, inside = _grown(strength, labels, peak, spacing)
         if inside.sum() * np.prod(spacing) / 1000 >= SMALLEST_ML:
-            labels[box][inside] = len(candidates) + 1
-            candidates.append(_measured(len(candidates) + 1, float(strength[tuple(peak)]), peak,
-                                        box, inside, z, change, spacing))
-    return candidates, labels
+            number = before + len(candidates) + 1
+            labels[box][inside] = number
+            candidates.append(_measured(number, float(strength[tuple(peak)]), peak, box, inside, z,
+                                        change, spacing))
+    return candidates
 
 
 def _grown(strength, labels, peak, spacing):
@@ -102,8 +140,7 @@ def strength_of(z: np.ndarray, bone: np.ndarray,
     """
     if not bone.any():
         return np.zeros(z.shape, np.float32)
-    depth = ndimage.distance_transform_edt(bone, sampling=spacing)
-    weight = np.clip(depth / DEPTH_MM, 0, 1).astype(np.float32)
+    weight = _weight(bone, spacing)
     values = np.clip(z, -LARGEST_Z, LARGEST_Z).astype(np.float32) * weight
     best = np.zeros_like(values)
     for size in SIZES_MM:
@@ -117,6 +154,31 @@ def strength_of(z: np.ndarray, bone: np.ndarray,
         mean *= np.sqrt(of_one_sign * size / 8)
         best = np.where(np.abs(mean) > np.abs(best), mean, best)
     return best * bone
+
+
+def uneven_strength(z: np.ndarray, bone: np.ndarray,
+                    spacing: tuple[float, float, float]) -> np.ndarray:
+    """The largest mean size of z of the neighbourhoods around each voxel, beyond the usual one.
+
+    Arguments as for :func:`strength_of`, of whose scale it is.
+    """
+    if not bone.any():
+        return np.zeros(z.shape, np.float32)
+    weight = _weight(bone, spacing)
+    values = np.minimum(np.abs(z), LARGEST_Z).astype(np.float32) * weight
+    best = np.zeros_like(values)
+    for size in SIZES_MM:
+        sigma = np.array([size / 2.355 / step for step in spacing])
+        mean = (ndimage.gaussian_filter(values, sigma)
+                / np.maximum(ndimage.gaussian_filter(weight, sigma), LEAST_BONE))
+        best = np.maximum(best, (mean - MEAN_OF_NORMAL) * np.sqrt(size / 8))
+    return best * bone
+
+
+def _weight(bone: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """How much z counts, 0 to 1: less at the surface of bone."""
+    depth = ndimage.distance_transform_edt(bone, sampling=spacing)
+    return np.clip(depth / DEPTH_MM, 0, 1).astype(np.float32)
 
 
 def _measured(number, strength, peak, box, inside, z, change, spacing) -> Candidate:

@@ -26,19 +26,21 @@ from ReadingRoomLib.images import read_image
 from ReadingRoomLib.results import read_result
 from ReadingRoomLib.volume_files import quiet, read_volume_file
 
-from .candidate_table import ACCEPTED, DENSER, CandidateRow, read_rows
+from .candidate_table import ACCEPTED, DENSER, MIXED, THINNER, CandidateRow, read_rows
 from .patch_registration import WINDOW_HU
 
 SEGMENTATION, REPORT = "findings_seg.dcm", "findings_sr.dcm"
 NEEDED = {"candidates", "candidate_labels", "expected"}  # files of the result, by role
 LEAST_LIKE = 0.6  # correlation of the CT with what was expected of it; another patient: near 0
-COLORS = {True: (0, 158, 115), False: (230, 129, 0)}  # denser green, thinner orange
+COLORS = {DENSER: (0, 158, 115), THINNER: (230, 129, 0), MIXED: (117, 112, 179)}
 
 # What neither SNOMED CT nor DICOM has. z has a code, DICOM's 113071.
 EQUAL_BALL = Code("EQUALBALL", PRIVATE_SCHEME, "Diameter of the ball of equal volume")
 HU_CHANGE = Code("HUCHANGE", PRIVATE_SCHEME, "Change of attenuation since the prior CT")
 BECAME_DENSER = Code("DENSER", PRIVATE_SCHEME, "Denser than in the prior CT")
 BECAME_THINNER = Code("THINNER", PRIVATE_SCHEME, "Less dense than in the prior CT")
+BECAME_MIXED = Code("MIXED", PRIVATE_SCHEME, "Denser and less dense side by side")
+BECAME = {DENSER: BECAME_DENSER, THINNER: BECAME_THINNER, MIXED: BECAME_MIXED}
 ALGORITHM = "ReadingRoom TemporalSubtraction"
 
 
@@ -99,7 +101,10 @@ def parse_numbers(text: str) -> list[int] | None:
 def _rows(path: Path) -> list[CandidateRow]:
     """Read the table, which people may have edited."""
     try:
-        return read_rows(path)
+        rows = read_rows(path)
+        if not {row.kind for row in rows} <= BECAME.keys():
+            raise ValueError("a kind that does not exist")
+        return rows
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path.name} is not as subtract writes it: keep all of its columns, with "
                        "commas between them, and change the column status only.") from error
@@ -133,7 +138,6 @@ def _check_same(current: sitk.Image, expected: sitk.Image, name: str) -> None:
 
 def _finding(row: CandidateRow) -> Finding:
     site, side = bone_site(row.bone)
-    denser = row.kind == DENSER
     return Finding(
         value=row.number,
         name=row.name + (f", {row.bone}" if row.bone else "").replace("\\", "/"),
@@ -146,7 +150,6 @@ def _finding(row: CandidateRow) -> Finding:
             Quantity(codes.DCM.ZScore, row.peak_z, codes.UCUM.NoUnits,
                      codes.DCM.PeakValueWithinROI),
         ],
-        evaluations=[(codes.SCT.DifferenceInAttenuation,
-                      BECAME_DENSER if denser else BECAME_THINNER)],
-        site=site, side=side, color=COLORS[denser],
+        evaluations=[(codes.SCT.DifferenceInAttenuation, BECAME[row.kind])],
+        site=site, side=side, color=COLORS[row.kind],
     )

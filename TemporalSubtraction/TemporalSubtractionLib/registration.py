@@ -43,6 +43,7 @@ LEAST_OVERLAP = 0.15  # share of the smaller scan
 LEAST_SIMILARITY = 0.2  # of the whole, at the best shift
 GOOD_AGREEMENT = 0.65  # of the whole; below, half turns are tried too
 LEAST_AGREEMENT = 0.5  # of a patch; below, the neighbours decide
+LEAST_BETTER = 0.005  # agreement by which another motion of a patch must win
 LARGEST_TURN_DEGREES = 15.0  # of a patch against the whole
 NO_BONE = "There is no bone in the current CT: choose a scan of the skeleton."
 
@@ -84,6 +85,7 @@ def find_motion(current: sitk.Image, prior: sitk.Image,
         raise BadInput("The bones of the two scans cannot be brought together: they show different "
                        "patients, other parts of the body, or bones that are mostly metal.")
     sound += _grown(now, before, mask, whole, sound, missed)
+    sound = _agreed(now, before, mask, sound)
     return with_loose_bones(BoneMotion(whole, sound), now, before, mask)
 
 
@@ -204,6 +206,33 @@ def _grown(current: sitk.Image, prior: sitk.Image, mask: sitk.Image, whole: Rigi
         done = {tuple(centre) for centre, patch in reached if patch}
         missed = [centre for centre in missed if tuple(centre) not in done]
     return grown
+
+
+def _agreed(current: sitk.Image, prior: sitk.Image, mask: sitk.Image,
+            patches: Sequence[Patch]) -> list[Patch]:
+    """Patches, found again from where a neighbour leads where that agrees better.
+
+    The shaft of a long bone looks much alike all along it, so a patch may have slid; its ends did
+    not. What is mended leads its neighbours in turn.
+    """
+    agreed = list(patches)
+    leading = set(range(len(agreed)))  # those that have not led their neighbours yet
+    tree = cKDTree([patch.motion.centre for patch in agreed]) if agreed else None
+    while leading:
+        mended = set()
+        for number, patch in enumerate(agreed):
+            centre = patch.motion.centre
+            for other in leading.intersection(tree.query_ball_point(centre, NEIGHBOURS_MM)):
+                start = agreed[other].motion.around(centre)
+                way = np.linalg.norm(start.translation - agreed[number].motion.translation)
+                if way <= ELSEWHERE_MM:
+                    continue
+                found = _patch(current, prior, mask, start)
+                if found and found.agreement > agreed[number].agreement + LEAST_BETTER:
+                    agreed[number] = found
+                    mended.add(number)
+        leading = mended
+    return agreed
 
 
 def _patch(current: sitk.Image, prior: sitk.Image, mask: sitk.Image, start: Rigid) -> Patch | None:

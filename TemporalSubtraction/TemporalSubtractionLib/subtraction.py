@@ -17,16 +17,18 @@ from ReadingRoomLib.volume_files import quiet
 
 from .alignment import Alignment, align
 from .calibration import Calibration
-from .candidates import Candidate, find_candidates
+from .candidates import Candidate, add_mixed, find_candidates, ranked
 from .comparison import LEAST_FIT, Classical, Compared, Method, Prediction, compare
 from .harmonisation import Harmonised, harmonise
 from .quality import WORST
 from .result_files import write_result
+from .shifts import weighed_scores
 
 CALIBRATIONS = Path(__file__).parent / "calibrations.json"
 CLASSICAL = "classical"
 LITTLE_COMPARED = 0.7  # share of the bone below which the user is told
 THRESHOLD = 3.0  # |z| from which a place is shown
+LEAST_LEFT = 0.5  # of the least strength, below which a candidate is explained by motion
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,13 @@ def subtract(scans: AlikeScans, method: Method) -> Subtraction:
     """Find what changed between two scans that were made alike as the method wants it."""
     prediction = method(scans.pair)
     change = np.where(scans.pair.where, scans.pair.current - prediction.expected, 0)
-    candidates, labels = find_candidates(prediction.strength, prediction.z, change,
-                                         scans.pair.spacing, prediction.least)
+    pair, least = scans.pair, prediction.least
+    candidates, labels = find_candidates(prediction.strength, prediction.z, change, pair.spacing,
+                                         least)
+    candidates = add_mixed(candidates, labels, prediction.z, change, pair.where, pair.spacing,
+                           least)
+    scores = weighed_scores(candidates, labels, pair, prediction.expected)
+    candidates, labels = ranked(candidates, labels, scores, LEAST_LEFT * least)
     return Subtraction(scans, prediction, candidates, labels)
 
 
