@@ -29,7 +29,7 @@ def process_events(until, seconds=120.0):
     while not until():
         assert time.monotonic() < end, "nothing happened"
         slicer.app.processEvents()
-        time.sleep(0.01)
+        time.sleep(0.03)
 
 
 def add_head(name="CT"):
