@@ -136,6 +136,7 @@ photos: $(INSTALLED)
 	@$(RUN) -m slicerhost photo MuscleSeg Docs/pictures/MuscleSeg-panel.png \
 		--scene $(CURDIR)/demo/muscleseg/scene.mrb
 	@$(RUN) -m demo.temporal_subtraction Docs/pictures
+	@$(RUN) -m demo.head_ct_triage Docs/pictures
 	@$(RUN) -m demo.reader_study Docs/pictures
 	@echo "Look at: Docs/pictures"
 

@@ -3,26 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-from ReadingRoomLib.phantoms.head_findings import KINDS, Kind
+from ReadingRoomLib.phantoms.head_findings import KINDS
 from ReadingRoomLib.results import DISCLAIMER
 
+from .colors import COLORS, TAG_COLORS
 from .judging import Judgement
 
 CONTACT_SHEET = "contact_sheet.png"
-COLORS: Mapping[Kind, tuple[int, int, int]] = {
-    "epidural": (255, 176, 0), "subdural": (255, 97, 56), "intraparenchymal": (230, 40, 60),
-    "subarachnoid": (230, 90, 200), "intraventricular": (160, 110, 255),
-    "infarct": (70, 160, 255), "fracture": (60, 210, 180), "calcification": (160, 190, 90),
-}
-"""Of the outlines; tell kinds apart without red against green."""
-TAG_COLORS = {"green": (60, 160, 80), "yellow": (225, 175, 30), "red": (205, 45, 45),
-              "black": (40, 40, 40)}
 BACKGROUND, TEXT, FAINT, ATTENTION = (12, 12, 12), (235, 235, 235), (150, 150, 150), (90, 170, 255)
 COLUMNS, GAP, HEADER, LINE = 6, 4, 34, 18
 

@@ -66,8 +66,9 @@ class ReadingRoomWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     - ``startComputation(parameterNode, **callbacks)``: calls the logic's ``process``.
     - ``keepResult(parameterNode, result)``: lets the parameter node refer to the result.
     - ``showResult()``: the result that the scene holds, or none.
-    - ``onSampleButton``, ``onResultClicked(row, column)``, ``onShow3D(show)``,
-      ``onVolumeRendering(show)``, ``onOverlay(show)``: what the shared buttons do.
+    - ``onSampleButton``, ``onResultClicked(row, column)``: what is clicked.
+    - ``onShow3D(show)``, ``onVolumeRendering(show)``, ``onOverlay(show)``: what the shared buttons
+      do; a button without its method is hidden.
     """
 
     applyToolTip = ""
@@ -113,9 +114,13 @@ class ReadingRoomWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.cancelButton.connect("clicked(bool)", self.onCancelButton)
         self.ui.sampleButton.connect("clicked(bool)", self.onSampleButton)
         self.ui.resultTable.connect("cellClicked(int,int)", self.onResultClicked)
-        self.ui.show3DButton.connect("toggled(bool)", self.onShow3D)
-        self.ui.volumeRenderingButton.connect("toggled(bool)", self.onVolumeRendering)
-        self.ui.overlayButton.connect("toggled(bool)", self.onOverlay)
+        for button, slot in ((self.ui.show3DButton, "onShow3D"),
+                             (self.ui.volumeRenderingButton, "onVolumeRendering"),
+                             (self.ui.overlayButton, "onOverlay")):
+            if hasattr(self, slot):
+                button.connect("toggled(bool)", getattr(self, slot))
+            else:
+                button.hide()
         self.ui.exportButton.connect("clicked(bool)", self.onExportButton)
 
     def cleanup(self) -> None:

@@ -30,7 +30,8 @@ class ReadingRoomPanel:
 
     :param moduleWidget: what was loaded from the module's .ui file. It has an ``inputsWidget``
       and an ``advancedCollapsibleButton``, each with a form layout, in a vertical layout. It may
-      have a ``resultToolsWidget``, which goes below the result table.
+      have a ``resultHeadWidget`` and a ``resultToolsWidget``, which go above and below the result
+      table.
     :param registryPath: the module's ``models.json``.
     :param onModelChanged: called when the user chooses another model.
     """
@@ -67,11 +68,12 @@ class ReadingRoomPanel:
             layout.addWidget(part)
         layout.addStretch(1)
         self._resultParts = [parts.resultTable, parts.resultButtonsWidget]
-        if hasattr(own, "resultToolsWidget"):
-            result = parts.resultCollapsibleButton.layout()
-            result.insertWidget(
-                result.indexOf(parts.resultButtonsWidget), own.resultToolsWidget)
-            self._resultParts.append(own.resultToolsWidget)
+        result = parts.resultCollapsibleButton.layout()
+        for name, following in (("resultHeadWidget", parts.resultSummaryLabel),
+                                ("resultToolsWidget", parts.resultButtonsWidget)):
+            if hasattr(own, name):
+                result.insertWidget(result.indexOf(following), getattr(own, name))
+                self._resultParts.append(getattr(own, name))
         shared.setParent(moduleWidget)  # empty and hidden now; it goes when the panel goes
         for name, part in vars(parts).items():
             setattr(own, name, part)

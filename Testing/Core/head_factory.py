@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Toys: an average head, and a model that judges heads."""
+"""Toys: an average head, the CT of a head, and a model that judges heads."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 from scipy import ndimage
 
 from HeadCTTriageLib.certainty import Certainty
 from HeadCTTriageLib.starter import PLANS
-from ReadingRoomLib.bundles import write_bundle
+from ReadingRoomLib.bundles import verify_bundle, write_bundle
+from ReadingRoomLib.phantoms.head_findings import KINDS, Kind
 from ReadingRoomLib.phantoms.head_template import HeadTemplate
 
 RADII = (58.0, 78.0, 64.0)  # of the brain of the template, (z, y, x)
@@ -42,11 +45,18 @@ def toy_certainty(count: int = 200, seed: int = 0) -> Certainty:
     return Certainty(3 * (seen[:, None] - [0.5, 1.5, 2.5]), tags)
 
 
-def write_toy_bundle(folder: Path, recipe: str = "modern") -> Path:
-    """A small untrained network as a model of this module; returns its folder."""
+def write_toy_bundle(folder: Path, recipe: str = "modern", sees: Kind | None = None) -> Path:
+    """A small untrained network as a model of this module; returns its folder.
+
+    With ``sees`` it finds one large region of that kind everywhere.
+    """
     plan = replace(PLANS[recipe], **({
         "arguments": {"widths": [4, 8, 8, 8], "hidden": 8}} if recipe == "modern" else {}))
     network = plan.build()
+    if sees:
+        with torch.no_grad():
+            network.backbone.maps.weight[KINDS.index(sees)] = 0
+            network.backbone.maps.bias[KINDS.index(sees)] = 1
     write_bundle(
         folder, {"_target_": f"{type(network).__module__}.{type(network).__qualname__}",
                  **plan.arguments}, network.state_dict(),
@@ -74,3 +84,14 @@ def toy_head(spacing=(2.0, 2.0, 4.0), lowest=-110.0, highest=110.0, skull_hu=100
     image.SetSpacing(spacing)
     image.SetOrigin([float(axis[0]) for axis in axes])
     return image
+
+
+def write_toy_registry(folder: Path) -> Path:
+    """A list with a toy called starter, which sees subdural blood everywhere; returns its path."""
+    bundle = write_toy_bundle(folder / "starter", sees="subdural")
+    entry = {"name": "starter", "module": "HeadCTTriage", "recipe": "modern", "path": "starter",
+             "sha256": verify_bundle(bundle).sha256, "size": 1, "licence": "Apache-2.0",
+             "card": "starter/docs/README.md", "trained_on": "nothing", "simulated": True}
+    path = folder / "models.json"
+    path.write_text(json.dumps({"models": [entry]}), "utf-8")
+    return path

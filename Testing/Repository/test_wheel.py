@@ -64,3 +64,4 @@ def test_the_commands_are_registered(wheel):
     entries = wheel.read(name).decode()
     assert "readingroom = ReadingRoomLib.commands:main" in entries
     assert "muscleseg = MuscleSegLib.__main__:app" in entries
+    assert "headcttriage = HeadCTTriageLib.__main__:app" in entries

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HeadCTTriageLib with the models of a test, whatever models the module has."""
