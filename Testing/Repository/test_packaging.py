@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 TARGETS = ["demo", "test", "lint", "models", "bench", "photos", "clean", "help"]
 # What Slicer brings itself, or the PyTorch extension chooses for the computer: never from a list.
-LEFT_TO_SLICER = {"numpy", "scipy", "simpleitk", "pydicom", "torch"}
+LEFT_TO_SLICER = {"numpy", "pillow", "scipy", "simpleitk", "pydicom", "torch"}
 
 
 def read_requirements(path) -> list[Requirement]:
@@ -68,13 +68,14 @@ def names_of(requirements: list[str]) -> set[str]:
 
 
 def test_every_package_that_the_libraries_import_is_declared_and_no_other(project, root):
-    """Tools that only training needs stand in an extra of their own."""
+    """Tools that only training, small devices or the DICOM node need stand in extras."""
     libraries = [root / "ReadingRoomCore" / "ReadingRoomLib", root / "MuscleSeg" / "MuscleSegLib",
                  root / "HeadCTTriage" / "HeadCTTriageLib",
                  root / "TemporalSubtraction" / "TemporalSubtractionLib"]
     needed = imported_distributions(libraries) - {project["name"]}
     always = names_of(project["dependencies"])
-    assert needed <= always | names_of(project["optional-dependencies"]["train"])
+    extras = [project["optional-dependencies"][name] for name in ("train", "export", "listen")]
+    assert needed <= always | names_of(sum(extras, []))
     assert always <= needed
 
 
