@@ -691,3 +691,34 @@ def test_bones_of_a_real_ct_with_simulated_motion():
     bones.CopyInformation(ct)
     follow_up = simulate_follow_up(ct, bones, seed=0)
     assert errors_mm(find_motion(follow_up.current, ct), follow_up).mean() < 0.5 * 3.0
+
+
+def long_bones(moves_mm, noise_seed):
+    """Two long bones with knobs at their ends, side by side, each moved along itself."""
+    shape, step = (150, 40, 70), 2.0
+    z, y, x = np.indices(shape) * step
+    image = np.full(shape, -20.0)
+    for side, (middle, move) in enumerate(zip((36.0, 104.0), moves_mm, strict=True)):
+        random = np.random.default_rng(side)
+        marrow = ndimage.gaussian_filter(random.normal(size=(400, 40, 70)), [3, 2, 2])
+        along = z - move
+        marrow = ndimage.map_coordinates(
+            marrow, [np.clip(along / step + 100, 0, 398), y / step, x / step], order=1)
+        knobs = 6 * np.exp(-((along - 40) / 14) ** 2) + 8 * np.exp(-((along - 255) / 16) ** 2)
+        out = np.hypot(y - 40, x - middle) - 12 - knobs
+        inside = (out < 0) & (along > 25) & (along < 275)
+        image = np.where(inside, 60 + 120 * marrow / marrow.std(), image)
+        image[inside & ((out > -4) | (along < 29) | (along > 271))] = 1000.0
+    image += np.random.default_rng(noise_seed + 10).normal(0, 12, shape)
+    bones = sitk.GetImageFromArray(ndimage.gaussian_filter(image, 0.6).astype(np.float32))
+    bones.SetSpacing([step] * 3)
+    return bones
+
+
+def test_shafts_do_not_slide_along_themselves():
+    motion = find_motion(long_bones((9.0, -9.0), 1), long_bones((0.0, 0.0), 0))
+    heights = np.arange(50.0, 250.0, 10.0)
+    for middle, moved in ((36.0, 9.0), (104.0, -9.0)):
+        points = np.stack([np.full_like(heights, middle), np.full_like(heights, 40.0), heights], 1)
+        slid = motion(points)[:, 2] - heights + moved
+        assert np.abs(slid).max() < 6  # each patch by itself slides by 15 mm

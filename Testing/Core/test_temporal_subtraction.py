@@ -23,11 +23,18 @@ from TemporalSubtractionLib.__main__ import app
 from TemporalSubtractionLib.bone_parts import bone_parts
 from TemporalSubtractionLib.bones import bone_mask
 from TemporalSubtractionLib.calibration import Calibration
-from TemporalSubtractionLib.candidates import find_candidates, strength_of
-from TemporalSubtractionLib.comparison import Classical, compare
+from TemporalSubtractionLib.candidates import (
+    Candidate,
+    add_mixed,
+    find_candidates,
+    ranked,
+    strength_of,
+)
+from TemporalSubtractionLib.comparison import Classical, Compared, compare
 from TemporalSubtractionLib.follow_up import simulate_follow_up
 from TemporalSubtractionLib.harmonisation import harmonise
 from TemporalSubtractionLib.lesions import in_follow_up, insert_lesions
+from TemporalSubtractionLib.shifts import weighed_scores
 from TemporalSubtractionLib.simulated_pairs import CTS, simulated_pair
 from TemporalSubtractionLib.subtraction import CALIBRATIONS, read_calibration
 from TemporalSubtractionLib.training_pairs import read_pair, save_pair
@@ -329,6 +336,58 @@ def test_bodies_are_found_and_noise_and_edges_are_not():
         assert candidate.volume_ml == pytest.approx(inside.sum() * 1.5**3 / 1000)
         assert abs(candidate.mean_z) > 2
         assert np.sign(candidate.hu_change) == np.sign(candidate.mean_z)
+
+
+def test_a_mixed_body_is_found_though_its_mean_is_nothing():
+    random = np.random.default_rng(5)
+    shape, spacing = (40, 40, 40), (1.5, 1.5, 1.5)
+    bone = np.zeros(shape, bool)
+    bone[4:36, 4:36, 4:36] = True
+    z = random.normal(size=shape) * bone
+    body = blob(shape, (20, 20, 20), 4)
+    z[body] += 5 * random.choice([-1, 1], body.sum())
+    signed, labels = find_candidates(strength_of(z, bone, spacing), z, z * 20, spacing)
+    found = add_mixed(signed, labels, z, z * 20, bone, spacing)
+    mixed = [candidate for candidate in found if candidate.kind == "mixed"]
+    assert len(mixed) == 1 and body[mixed[0].index]
+    assert labels[mixed[0].index] == mixed[0].number == len(signed) + 1
+    alone = random.normal(size=shape) * bone
+    assert add_mixed([], np.zeros(shape, np.uint16), alone, alone, bone, spacing) == []
+
+
+def test_candidates_are_numbered_by_what_is_left_of_their_scores():
+    labels = np.array([[[0, 1, 2, 3, 3]]], np.uint16)
+    candidates = [Candidate(number, "denser", 9.0 - number, *[1.0] * 5, (0, 0, number))
+                  for number in (1, 2, 3)]
+    found, numbers = ranked(candidates, labels, [0.4, 2.0, 7.0], 0.5)
+    assert [(c.number, c.score, c.index[2]) for c in found] == [(1, 7.0, 3), (2, 2.0, 2)]
+    assert numbers.tolist() == [[[0, 0, 2, 1, 1]]] and numbers.dtype == labels.dtype
+
+
+def compared_block(shift_voxels: float, lesion: bool):
+    """A block of bone out of place, and perhaps with a lesion in it."""
+    random = np.random.default_rng(1)
+    texture = ndimage.gaussian_filter(random.normal(size=(40, 40, 40)), 2)
+    prior = np.where(blob(texture.shape, (20, 20, 20), 11), 500 + 900 * texture, 20.0)
+    current = ndimage.shift(prior, (0, 0, shift_voxels), order=1, mode="nearest")
+    truth = blob(texture.shape, (20, 20, 22), 3)
+    if lesion:
+        current[truth] += 250
+    where = ndimage.binary_dilation(np.maximum(prior, current) > 200)
+    zero = np.zeros(prior.shape, np.float32)
+    return Compared(current.astype(np.float32), prior.astype(np.float32),
+                    prior.astype(np.float32), zero, zero + 30, where, (1.5, 1.5, 1.5)), truth
+
+
+@pytest.mark.parametrize("lesion", [True, False])
+def test_a_motion_explains_an_edge_and_no_lesion(lesion):
+    pair, truth = compared_block(2.0, lesion)
+    region = truth if lesion else (pair.current - pair.prior > 250) & pair.where
+    labels = region.astype(np.uint16)
+    index = tuple(np.argwhere(region)[len(np.argwhere(region)) // 2])
+    candidate = Candidate(1, "denser", 10.0, *[1.0] * 5, index)
+    (score,) = weighed_scores([candidate], labels, pair, pair.expected)
+    assert score > 5 if lesion else score < 1
 
 
 def test_without_bone_there_are_no_candidates():
