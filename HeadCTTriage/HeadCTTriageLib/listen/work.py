@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Complete series are judged, one after the other, by the process of :mod:`.worker`."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from ReadingRoomLib.errors import ERROR_TYPES, BadInput, OutputFailed, ReadingRoomError
+from ReadingRoomLib.protocol import ProtocolError, decode, encode
+from ReadingRoomLib.results import read_result
+
+from .incoming import Incoming
+from .register import JUDGING, Claim, Register
+from .reports import REPORT, SHEET
+from .settings import Settings
+
+LOG = logging.getLogger(__name__)
+START_SECONDS = 120.0
+PAUSE_SECONDS = 30.0  # after the disk was full
+POLL_SECONDS = 0.1
+
+
+class WorkerDied(Exception):
+    """The process ended, or took too long, before it answered."""
+
+
+class Worker:
+    """The process.
+
+    Args:
+        model: folder of an exported model.
+        threads: of the computation; 0: as many as there are processors.
+    """
+
+    def __init__(self, model: Path, threads: int) -> None:
+        self._command = [sys.executable, "-m", "HeadCTTriageLib.listen.worker", str(model),
+                         str(threads)]
+        self._process: subprocess.Popen | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process; None when there is none."""
+        running = self._process is not None and self._process.poll() is None
+        return self._process.pid if running else None
+
+    def start(self) -> None:
+        """Start the process and wait until it has read the model.
+
+        Raises:
+            ReadingRoomError: of the kind that fits; the model cannot be used.
+            WorkerDied: it did not come up.
+        """
+        self.stop()
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        _raise_failure(self._answer(START_SECONDS))
+
+    def judge(self, images: Path, output: Path, seconds: float) -> None:
+        """Have a series judged into a result folder.
+
+        Raises:
+            ReadingRoomError: of the kind that fits.
+            WorkerDied: the process ended, or had not answered after ``seconds`` and was ended.
+        """
+        if self.pid is None:
+            self.start()
+        try:
+            self._process.stdin.write(encode({"images": images, "output": output}).encode())
+            self._process.stdin.flush()
+        except OSError as error:
+            raise WorkerDied from error
+        _raise_failure(self._answer(seconds))
+
+    def stop(self) -> None:
+        """End the process; what it was computing is lost, and nothing of it is left."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                try:
+                    pipe.close()
+                except OSError:
+                    pass  # a request that nobody has read
+            self._process = None
+
+    def _answer(self, seconds: float) -> dict[str, Any]:
+        process = self._process
+        limit = threading.Timer(seconds, process.kill)
+        limit.daemon = True
+        limit.start()
+        try:
+            return decode(process.stdout.readline())
+        except (ProtocolError, OSError, ValueError) as error:
+            raise WorkerDied from error
+        finally:
+            limit.cancel()
+
+
+def _raise_failure(answer: dict[str, Any]) -> None:
+    if "error" in answer:
+        raise ERROR_TYPES.get(answer["error"], ReadingRoomError)(answer["message"])
+
+
+class Judging:
+    """The thread that gives the worker its series.
+
+    Args:
+        settings: of the node.
+        register, incoming: where series are.
+        results: folder of the result folders.
+    """
+
+    def __init__(self, settings: Settings, register: Register, incoming: Incoming,
+                 results: Path) -> None:
+        self.settings, self.register, self.incoming = settings, register, incoming
+        self.results = results
+        self.worker = Worker(settings.model, settings.threads)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="judging", daemon=True)
+
+    def start(self) -> None:
+        """Begin; raises what :meth:`Worker.start` does."""
+        self.worker.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End at once; a series that is being judged will be judged after the next start."""
+        self._stopping.set()
+        self.worker.stop()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self.worker.stop()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            claim = self.register.claim()
+            if claim is None:
+                self._stopping.wait(POLL_SECONDS)
+            else:
+                self._judge(claim)
+
+    def _judge(self, claim: Claim) -> None:
+        short = claim.key[:8]
+        output = self.results / claim.result
+        LOG.info("judging series %s, %d images", short, claim.images)
+        try:
+            self.worker.judge(self.incoming.series(claim.study, claim.key), output,
+                              self.settings.limits.judge_seconds)
+            self._note(claim, read_result(output))
+        except BadInput as error:
+            LOG.info("series %s is not judged", short)
+            self.register.refuse(claim.key, JUDGING, error.message, revision=claim.revision)
+        except OutputFailed:
+            LOG.error("the result of series %s cannot be written: is the disk full?", short)
+            self.register.put_back(claim)
+            self._stopping.wait(PAUSE_SECONDS)
+        except ReadingRoomError as error:
+            self._crashed(claim, error.message)
+        except WorkerDied:
+            if not self._stopping.is_set():
+                self._crashed(claim, "The computation ended by itself, or took too long, "
+                                     "several times.")
+
+    def _note(self, claim: Claim, result: dict[str, Any]) -> None:
+        shown = {key: result[key] for key in
+                 ("decision", "triage", "urgent_probability", "interval", "doubts")}
+        to = [destination.ae_title for destination in self.settings.destinations]
+        if self.register.judged(claim, shown, (REPORT, SHEET), to, time.time()):
+            LOG.info("judged series %s: %s", claim.key[:8], result["decision"])
+        else:
+            LOG.info("more images of series %s came meanwhile", claim.key[:8])
+
+    def _crashed(self, claim: Claim, reason: str) -> None:
+        again = self.register.crashed(claim, reason)
+        LOG.error("the computation of series %s failed%s", claim.key[:8],
+                  ", again" if again else " too often")
