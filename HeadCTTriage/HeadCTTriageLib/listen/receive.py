@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import socket
 import sqlite3
 import threading
 import time
@@ -80,6 +81,7 @@ class _Visit:
 
     association: object
     began: float
+    last: float
     brought: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
 
@@ -121,7 +123,7 @@ class Receiver:
             OSError: the port is taken, or the address is not ours.
         """
         handlers = [
-            (evt.EVT_CONN_OPEN, _limit_pdus),
+            (evt.EVT_CONN_OPEN, _prepare_connection),
             (evt.EVT_REQUESTED, self._admit),
             (evt.EVT_ACCEPTED, self._welcome),
             (evt.EVT_PDU_RECV, _LimitObjects(self.settings.limits)),
@@ -140,11 +142,12 @@ class Receiver:
             return
         self._server.shutdown()
         deadline = time.monotonic() + patience
-        for association in self._server.active_associations:
+        with self._lock:
+            sending = list(self._visits)
+        for association in sending:
             association.join(max(0.0, deadline - time.monotonic()))
-        for association in self._server.active_associations:
-            association.abort()
-            association.join(1.0)
+            if association.is_established:
+                association.abort()
         self.end_visits(all_of_them=True)
 
     def end_visits(self, all_of_them: bool = False) -> None:
@@ -159,7 +162,7 @@ class Receiver:
                 in_order = visit.association.is_released
                 interrupted = visit.refused if in_order else visit.brought | visit.refused
                 self.register.end_visit(visit.brought - interrupted - still, interrupted,
-                                        visit.began, time.time())
+                                        visit.began, visit.last, time.time())
                 if not in_order:
                     LOG.warning("an association broke off, series open: %d", len(interrupted))
 
@@ -173,13 +176,14 @@ class Receiver:
 
     def _welcome(self, event: evt.Event) -> None:
         with self._lock:
-            self._visits[event.assoc] = _Visit(event.assoc, time.time())
+            self._visits[event.assoc] = _Visit(event.assoc, time.time(), time.time())
 
     # --- one object ----------------------------------------------------------------------------
 
     def _store(self, event: evt.Event) -> int | pydicom.Dataset:
         """Answer a C-STORE."""
         visit = self._visits[event.assoc]
+        visit.last = time.time()
         place: list[Place] = []
         try:
             self._take(event, visit, place)
@@ -301,14 +305,22 @@ def _is_slice(header: pydicom.Dataset) -> bool:
                ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"))
 
 
-def _limit_pdus(event: evt.Event) -> None:
-    """Close a connection that announces more than a message can have, before it is read."""
+def _prepare_connection(event: evt.Event) -> None:
+    """Close a connection that announces more than a message can have, before it is read.
+
+    And acknowledge at once what comes: a sender that waits for it before it sends the rest of an
+    object (Nagle's algorithm) would lose 40 ms for each.
+    """
     connection = event.assoc.dul.socket
     receive = connection.recv
+    connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    at_once = getattr(socket, "TCP_QUICKACK", None)  # Linux; holds for a while only
 
     def receive_limited(count: int) -> bytearray:
         if count > LARGEST_PDU:
             raise OSError("a PDU larger than was agreed")
+        if at_once is not None:
+            connection.socket.setsockopt(socket.IPPROTO_TCP, at_once, 1)
         return receive(count)
 
     connection.recv = receive_limited

@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS secret (key BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS series (
     key TEXT PRIMARY KEY, study TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL,
     revision INTEGER NOT NULL, images INTEGER NOT NULL, others INTEGER NOT NULL,
-    began REAL NOT NULL, arrived REAL NOT NULL, released REAL, broken REAL,
+    began REAL NOT NULL, arrived REAL NOT NULL, released REAL, broken REAL, mended REAL NOT NULL,
     completed REAL, judged REAL, rank TEXT, crashes INTEGER NOT NULL, judgement TEXT);
 CREATE INDEX IF NOT EXISTS series_by_state ON series (state);
 CREATE INDEX IF NOT EXISTS series_by_study ON series (study);
@@ -187,28 +187,34 @@ class Register:
     def _open(self, database: sqlite3.Connection, place: Place, now: float) -> None:
         database.execute(
             "INSERT OR IGNORE INTO series VALUES "
-            "(?, ?, ?, '', 1, 0, 0, ?, ?, NULL, NULL, NULL, NULL, NULL, 0, NULL)",
+            "(?, ?, ?, '', 1, 0, 0, ?, ?, NULL, NULL, 0, NULL, NULL, NULL, 0, NULL)",
             (place.series, place.study, RECEIVED, now, now))
         database.execute(
             f"UPDATE series SET arrived = ?, released = NULL, state = '{RECEIVED}', reason = '' "
             f"WHERE key = ? AND state IN ('{RECEIVED}', '{INCOMPLETE}')", (now, place.series))
 
     def end_visit(self, released: Iterable[str], interrupted: Iterable[str], began: float,
-                  now: float) -> None:
+                  last: float, now: float) -> None:
         """Note how an association ended.
+
+        Only one that began after what was interrupted mends it; which of the two is noted first
+        does not matter.
 
         Args:
             released: series that it brought in order.
             interrupted: series of which it did not bring all: it broke off, or was refused some.
-            began: when it was accepted. Only one that began after an interruption mends it.
-            now: when it ended.
+            began: when it was accepted.
+            last: when its last object came.
+            now: when this was noted.
         """
         with self._transaction() as database:
             database.executemany(
-                "UPDATE series SET released = ?, broken = CASE WHEN broken < ? THEN NULL "
-                "ELSE broken END WHERE key = ?", [(now, began, key) for key in released])
-            database.executemany("UPDATE series SET broken = ?, released = NULL WHERE key = ?",
-                                 [(now, key) for key in interrupted])
+                "UPDATE series SET released = ?, mended = MAX(mended, ?), "
+                "broken = CASE WHEN broken < ? THEN NULL ELSE broken END WHERE key = ?",
+                [(now, began, began, key) for key in released])
+            database.executemany(
+                "UPDATE series SET broken = ?, released = NULL WHERE key = ? AND mended <= ?",
+                [(last, key, last) for key in interrupted])
 
     def recover(self, now: float) -> None:
         """Begin after a stop of any kind: what was under way is open, or to be done, again."""

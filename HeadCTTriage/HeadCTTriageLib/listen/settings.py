@@ -129,10 +129,7 @@ def read_settings(path: Path) -> Settings:
         raise BadInput(f"{path.name} cannot be read: check its name and permissions.") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInput(f"{path.name} is no TOML ({error}): correct it.") from error
-    table = _Table(path.name, "", content)
-    settings = _settings(table, path.resolve().parent)
-    table.nothing_else()
-    return settings
+    return _settings(_Table(path.name, "", content), path.resolve().parent)
 
 
 def _settings(top: _Table, folder: Path) -> Settings:
@@ -166,7 +163,7 @@ def _settings(top: _Table, folder: Path) -> Settings:
             retries.take("longest_seconds", _positive, Retries.longest)),
         status_host=status.take("host", _text, Settings.status_host),
         status_port=status.take("port", _port, Settings.status_port))
-    for table in (node, status, complete, limits, retries):
+    for table in (top, node, status, complete, limits, retries):
         table.nothing_else()
     if not settings.peers:
         raise BadInput(f"{top.file} names no [[peers]]: name those who may send.")
