@@ -92,14 +92,15 @@ def head_series(study: str | None = None, count: int | None = None,
     return list(datasets)
 
 
-def settings_for(folder: Path, model: Path, destinations=(), complete=QUICK, **changes) -> Settings:
+def settings_for(folder: Path, model: Path, destinations=(), complete=QUICK, port=0,
+                 limits=(), **changes) -> Settings:
     """Settings of a node on loopback ports that the system chooses."""
-    limits = Limits(free_bytes=1, **changes.pop("limits", {}))
     return Settings(
-        NODE, "127.0.0.1", 0, model, folder / "data",
+        NODE, "127.0.0.1", port, model, folder / "data",
         (Peer(SCANNER, ipaddress.ip_network("127.0.0.1")),
          Peer(ELSEWHERE, ipaddress.ip_network("127.0.0.2"))), tuple(destinations), threads=1,
-        complete=complete, limits=limits, retries=Retries(0.2, 1.0), status_port=0, **changes)
+        complete=complete, limits=Limits(free_bytes=1, **dict(limits)), retries=Retries(0.2, 1.0),
+        status_port=0, **changes)
 
 
 @contextlib.contextmanager
@@ -140,6 +141,7 @@ def call(port: int, calling: str = SCANNER, called: str = NODE, kinds=(CTImageSt
          syntaxes=(ExplicitVRLittleEndian,), address: str = "127.0.0.1"):
     """Ask for an association."""
     entity = AE(calling)
+    entity.dimse_timeout = 5
     for kind in kinds:
         entity.add_requested_context(kind, list(syntaxes))
     return entity.associate("127.0.0.1", port, ae_title=called, bind_address=(address, 0))
@@ -153,14 +155,28 @@ def send(port: int, datasets, abort: bool = False, **options) -> list[int]:
         datasets: images.
         abort: break the association off after the last one.
     """
-    association = call(port, **options)
-    assert association.is_established
-    statuses = [association.send_c_store(dataset).Status for dataset in datasets]
+    for _ in range(5):
+        association = call(port, **options)
+        assert association.is_established
+        statuses = [_status(association, dataset) for dataset in datasets]
+        if None not in statuses:
+            break
     if abort:
         association.abort()
     else:
         association.release()
     return statuses
+
+
+def _status(association, dataset) -> int | None:
+    """The answer to an object; None where there is none.
+
+    On a busy machine pynetdicom's own thread may snatch the answer from who waits for it. So we
+    begin again, as any sender does.
+    """
+    with contextlib.suppress(RuntimeError):  # the association was broken off over that
+        return association.send_c_store(dataset).get("Status")
+    return None
 
 
 def free_port() -> int:

@@ -63,7 +63,7 @@ def test_the_report_says_what_was_judged_and_that_the_physician_decides(written)
     sources, _, folder = written
     report = hd.sr.srread(folder / REPORT)
     texts, numbers = {}, {}
-    for item in report.content.ContentSequence:
+    for item in report.ContentSequence:
         name = item.ConceptNameCodeSequence[0].CodeMeaning
         if item.ValueType == "TEXT":
             texts[name] = item.TextValue

@@ -22,7 +22,6 @@ import pynetdicom
 from ReadingRoomLib.errors import BadInput, OutputFailed
 from ReadingRoomLib.logs import write_log
 
-from ..exported import read_exported
 from .choice import describe
 from .incoming import Incoming
 from .receive import Receiver
@@ -92,7 +91,6 @@ class Node:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.model = read_exported(settings.model)  # verified before anything is opened
         self.results = settings.data / "results"
         self._lock = _lock(settings.data)
         self.register = Register(settings.data / "register.sqlite", settings.complete)
@@ -102,6 +100,7 @@ class Node:
         self.senders = [Sender(settings, destination, self.register, self.results)
                         for destination in settings.destinations]
         self.page: StatusPage | None = None
+        self.model: dict[str, Any] = {}
         self._began = time.time()
         self._stopping = threading.Event()
         self._watch = threading.Thread(target=self._run, name="watching", daemon=True)
@@ -116,7 +115,7 @@ class Node:
         self.register.recover(time.time())
         settings = self.settings
         try:
-            self.judging.start()
+            self.model = self.judging.start()
             with _address("status", settings.status_host, settings.status_port):
                 self.page = StatusPage(settings.status_host, settings.status_port, self.status)
             with _address("node", settings.host, settings.port):
@@ -203,7 +202,7 @@ class Node:
             "node": {
                 "ae_title": self.settings.ae_title, "port": self.receiver.port,
                 "since": clock(self._began),
-                "model": f"{self.model.description['name']} {self.model.sha256[:8]}",
+                "model": f"{self.model['name']} {self.model['sha256'][:8]}",
                 "worker_running": self.judging.worker.pid is not None,
                 "free_gigabytes": round(self.incoming.free() / GIGABYTE, 2)},
             "states": self.register.counts(),

@@ -11,13 +11,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ReadingRoomLib.errors import ERROR_TYPES, BadInput, OutputFailed, ReadingRoomError
+from ReadingRoomLib.errors import (
+    ERROR_TYPES,
+    BadInput,
+    DependencyMissing,
+    ModelMissing,
+    ModelUntrusted,
+    OutputFailed,
+    ReadingRoomError,
+)
 from ReadingRoomLib.protocol import ProtocolError, decode, encode
 from ReadingRoomLib.results import read_result
 
 from .incoming import Incoming
 from .register import JUDGING, Claim, Register
-from .reports import REPORT, SHEET
 from .settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -49,8 +56,8 @@ class Worker:
         running = self._process is not None and self._process.poll() is None
         return self._process.pid if running else None
 
-    def start(self) -> None:
-        """Start the process and wait until it has read the model.
+    def start(self) -> dict[str, Any]:
+        """Start the process and wait until it has read the model; returns what the model is.
 
         Raises:
             ReadingRoomError: of the kind that fits; the model cannot be used.
@@ -59,7 +66,7 @@ class Worker:
         self.stop()
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        _raise_failure(self._answer(START_SECONDS))
+        return _checked(self._answer(START_SECONDS))["model"]
 
     def judge(self, images: Path, output: Path, seconds: float) -> None:
         """Have a series judged into a result folder.
@@ -75,7 +82,7 @@ class Worker:
             self._process.stdin.flush()
         except OSError as error:
             raise WorkerDied from error
-        _raise_failure(self._answer(seconds))
+        _checked(self._answer(seconds))
 
     def stop(self) -> None:
         """End the process; what it was computing is lost, and nothing of it is left."""
@@ -102,9 +109,10 @@ class Worker:
             limit.cancel()
 
 
-def _raise_failure(answer: dict[str, Any]) -> None:
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
     if "error" in answer:
         raise ERROR_TYPES.get(answer["error"], ReadingRoomError)(answer["message"])
+    return answer
 
 
 class Judging:
@@ -124,10 +132,11 @@ class Judging:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="judging", daemon=True)
 
-    def start(self) -> None:
-        """Begin; raises what :meth:`Worker.start` does."""
-        self.worker.start()
+    def start(self) -> dict[str, Any]:
+        """Begin; returns what the model is, raises what :meth:`Worker.start` does."""
+        model = self.worker.start()
         self._thread.start()
+        return model
 
     def stop(self) -> None:
         """End at once; a series that is being judged will be judged after the next start."""
@@ -156,6 +165,10 @@ class Judging:
         except BadInput as error:
             LOG.info("series %s is not judged", short)
             self.register.refuse(claim.key, JUDGING, error.message, revision=claim.revision)
+        except (ModelMissing, ModelUntrusted, DependencyMissing) as error:  # changed meanwhile
+            LOG.error("%s", error.message)
+            self.register.put_back(claim)
+            self._stopping.wait(PAUSE_SECONDS)
         except OutputFailed:
             LOG.error("the result of series %s cannot be written: is the disk full?", short)
             self.register.put_back(claim)
@@ -171,7 +184,8 @@ class Judging:
         shown = {key: result[key] for key in
                  ("decision", "triage", "urgent_probability", "interval", "doubts")}
         to = [destination.ae_title for destination in self.settings.destinations]
-        if self.register.judged(claim, shown, (REPORT, SHEET), to, time.time()):
+        objects = [result["files"][role] for role in ("report", "sheet")]
+        if self.register.judged(claim, shown, objects, to, time.time()):
             LOG.info("judged series %s: %s", claim.key[:8], result["decision"])
         else:
             LOG.info("more images of series %s came meanwhile", claim.key[:8])

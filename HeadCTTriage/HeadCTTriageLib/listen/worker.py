@@ -2,9 +2,9 @@
 """The process that judges: ``python -m HeadCTTriageLib.listen.worker MODEL THREADS``.
 
 A process of its own, so that what a damaged image does to a library, or a large one to memory, ends
-there. It reads one request a line, ``{"images": folder, "output": folder}``, answers each with one
-line (``{"status": "completed"}`` or a failure), and ends at once when its input does: a node that
-was killed leaves nobody behind who judges.
+there. Its first line says which model it has read. Then it reads one request a line,
+``{"images": folder, "output": folder}``, and answers each with one (``{"status": "completed"}`` or
+a failure). It ends at once when its input does: a node that was killed leaves nobody who judges.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main(model_folder: str, threads: str) -> None:
         except ReadingRoomError as error:
             channel.send(failure_message(error, None))
             return
-        channel.send(ready_message())
+        channel.send({**ready_message(), "model": model.described()})
         while True:
             channel.send(_answer(judge, model, decode(requests.get())))
 
