@@ -59,14 +59,14 @@ def write_model(folder: Path) -> Path:
 
 @functools.cache
 def _head() -> tuple[pydicom.Dataset, ...]:
-    head = toy_head((6.0, 6.0, 16.0))
+    head = toy_head((6.0, 6.0, 20.0))
 
     def place(dataset, index):
         dataset.PixelSpacing = list(head.GetSpacing()[:2])
         dataset.ConvolutionKernel = "STANDARD"
 
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_series(Path(folder), sitk.GetArrayFromImage(head), spacing=16.0,
+        paths = write_series(Path(folder), sitk.GetArrayFromImage(head), spacing=20.0,
                              thickness=5.0, origin=head.GetOrigin(), edit=place)
         return tuple(pydicom.dcmread(path) for path in paths)
 

@@ -173,10 +173,10 @@ def test_a_sender_that_keeps_its_association_open_is_done_when_it_is_silent(node
 
 def test_images_that_come_late_are_judged_with_the_others(node, port):
     head = head_series()
-    send(port, head[:12])
+    send(port, head[:9])
     [first] = ended(node, head)
     assert first["state"] == "judged"
-    send(port, head[12:])
+    send(port, head[9:])
     until(lambda: of_study(node, head)[0]["revision"] == 2)
     [second] = ended(node, head)
     assert second["state"] == "judged" and second["images"] == len(head)
