@@ -75,6 +75,8 @@ def test_the_example_names_every_entry():
     ("[[peers]]", "[limits]\nobject_megabyte = 5\n[[peers]]", "did you mean object_megabytes?"),
     ("[[peers]]", "[complete]\nsilence_seconds = 4000\n[[peers]]", "choose a longer time"),
     ("[[peers]]", '[[destinations]]\nae_title = "A"\nhost = "b"\nport = 0\n[[peers]]', "a port"),
+    ("[[peers]]", 2 * '[[destinations]]\nae_title = "A"\nhost = "b"\nport = 1\n' + "[[peers]]",
+     "name each once"),
     ("[node]", "[node", "is no TOML"),
 ])
 def test_mistakes_are_told_in_a_sentence(tmp_path, before, after, sentence):

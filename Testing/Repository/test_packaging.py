@@ -68,13 +68,15 @@ def names_of(requirements: list[str]) -> set[str]:
 
 
 def test_every_package_that_the_libraries_import_is_declared_and_no_other(project, root):
-    """Tools that only training needs stand in an extra of their own."""
+    """Tools that only training, exporting or the DICOM node need stand in extras of their own."""
     libraries = [root / "ReadingRoomCore" / "ReadingRoomLib", root / "MuscleSeg" / "MuscleSegLib",
                  root / "HeadCTTriage" / "HeadCTTriageLib",
                  root / "TemporalSubtraction" / "TemporalSubtractionLib"]
     needed = imported_distributions(libraries) - {project["name"]}
     always = names_of(project["dependencies"])
-    assert needed <= always | names_of(project["optional-dependencies"]["train"])
+    optional = project["optional-dependencies"]
+    assert needed <= always.union(*(names_of(optional[extra])
+                                    for extra in ("train", "export", "listen")))
     assert always <= needed
 
 

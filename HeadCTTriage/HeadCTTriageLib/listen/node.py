@@ -34,6 +34,7 @@ from .work import Judging
 LOG = logging.getLogger(__name__)
 TICK_SECONDS = 0.2
 FORGET_SECONDS = 3600.0  # between two looks for what is old
+PAUSE_SECONDS = 30.0  # after the disk was full
 PATIENCE_SECONDS = 10.0  # with those who are sending when the node is to stop
 SHOWN = 200  # series
 DAY = 86400.0
@@ -155,10 +156,10 @@ class Node:
                 if time.monotonic() - forgot > FORGET_SECONDS:
                     forgot = time.monotonic()
                     self.forget()
-            except (OSError, sqlite3.Error) as error:  # the disk is full: it may not stay so
+            except Exception as error:  # a full disk: it may not stay so
                 LOG.error("the register cannot be written: is the disk full?")
                 write_log(error, "HeadCTTriage listen")
-                self._stopping.wait(FORGET_SECONDS / 60)
+                self._stopping.wait(PAUSE_SECONDS)
 
     def _look(self) -> None:
         self.receiver.end_visits()

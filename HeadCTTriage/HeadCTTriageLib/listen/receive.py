@@ -55,6 +55,7 @@ SYNTAXES = [
 """What GDCM decodes."""
 SUCCESS, OUT_OF_RESOURCES, MISMATCH, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000
 CALLING_NOT_RECOGNISED = 0x01, 0x01, 0x03  # rejected for good, by the service user
+REQUEST_SECONDS = 10.0  # from a connection to a request for an association
 LARGEST_PDU = 2**20
 """Bytes; pynetdicom would read whatever length is claimed. We ask for less."""
 _TAGS = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality",
@@ -105,6 +106,7 @@ class Receiver:
         self._entity.require_called_aet = True
         self._entity.maximum_pdu_size = LARGEST_PDU // 4
         self._entity.maximum_associations = settings.limits.associations
+        self._entity.acse_timeout = REQUEST_SECONDS
         self._entity.network_timeout = 2 * settings.complete.silence + 60
         self._entity.add_supported_context(Verification)
         for kind in CLASSES:

@@ -218,8 +218,8 @@ class Register:
 
     def recover(self, now: float) -> None:
         """Begin after a stop of any kind: what was under way is open, or to be done, again."""
+        self.put_back()
         with self._transaction() as database:
-            database.execute("UPDATE series SET state = ? WHERE state = ?", (COMPLETE, JUDGING))
             # the associations that were open ended with us
             database.execute("UPDATE series SET broken = ? WHERE state = ? AND released IS NULL",
                              (now, RECEIVED))
@@ -334,12 +334,10 @@ class Register:
                  for destination in destinations for name in objects])
         return True
 
-    def put_back(self, claim: Claim) -> None:
-        """Queue a series again that could not be judged through no fault of its own."""
+    def put_back(self) -> None:
+        """Queue again what was being judged and cannot be, through no fault of its own."""
         with self._transaction() as database:
-            database.execute(
-                "UPDATE series SET state = ? WHERE key = ? AND revision = ? AND state = ?",
-                (COMPLETE, claim.key, claim.revision, JUDGING))
+            database.execute("UPDATE series SET state = ? WHERE state = ?", (COMPLETE, JUDGING))
 
     def crashed(self, claim: Claim, reason: str) -> bool:
         """Note that a computation died; returns whether it is tried again."""

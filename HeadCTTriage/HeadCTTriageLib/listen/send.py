@@ -13,6 +13,8 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 
+from ReadingRoomLib.logs import write_log
+
 from .register import Register, Send
 from .settings import Destination, Settings
 
@@ -58,9 +60,14 @@ class Sender:
 
     def _run(self) -> None:
         while not self._stopping.wait(POLL_SECONDS):
-            due = self.register.due_sends(self.destination.ae_title, time.time())
-            if due:
-                self._serve(due)
+            try:
+                due = self.register.due_sends(self.destination.ae_title, time.time())
+                if due:
+                    self._serve(due)
+            except Exception as error:  # a full disk, an answer that is none: it may pass
+                LOG.error("sending to %s is paused", self.destination.ae_title)
+                write_log(error, "HeadCTTriage listen")
+                self._stopping.wait(self.retries.first)
 
     def _serve(self, due: list[Send]) -> None:
         """Send what can be sent, postpone the rest."""

@@ -167,6 +167,10 @@ def _settings(top: _Table, folder: Path) -> Settings:
         table.nothing_else()
     if not settings.peers:
         raise BadInput(f"{top.file} names no [[peers]]: name those who may send.")
+    titles = [destination.ae_title for destination in settings.destinations]
+    if len(set(titles)) < len(titles):
+        raise BadInput(f"{top.file} names several [[destinations]] with the same ae_title: name "
+                       "each once.")
     if settings.complete.give_up <= settings.complete.silence:
         raise BadInput(f"{top.file} gives interrupted series up (give_up_minutes) before others "
                        "are complete (silence_seconds): choose a longer time.")

@@ -17,8 +17,7 @@ from ReadingRoomLib.results import DISCLAIMER
 
 STYLE = ("body{font:15px sans-serif;margin:2em;color:#222;background:#fafafa}"
          "table{border-collapse:collapse;margin:1em 0}"
-         "td,th{padding:.3em .8em;text-align:left;border-bottom:1px solid #ccc}"
-         ".urgent{background:#f6c9c9}.bad{background:#f6e3b8}")
+         "td,th{padding:.3em .8em;text-align:left;border-bottom:1px solid #ccc}")
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 HEADERS = {
     "Content-Security-Policy":

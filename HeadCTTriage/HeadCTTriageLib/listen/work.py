@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,12 +16,11 @@ from typing import Any
 from ReadingRoomLib.errors import (
     ERROR_TYPES,
     BadInput,
-    DependencyMissing,
-    ModelMissing,
-    ModelUntrusted,
     OutputFailed,
     ReadingRoomError,
+    typed_error,
 )
+from ReadingRoomLib.logs import write_log
 from ReadingRoomLib.protocol import ProtocolError, decode, encode
 from ReadingRoomLib.results import read_result
 
@@ -29,7 +30,7 @@ from .settings import Settings
 
 LOG = logging.getLogger(__name__)
 START_SECONDS = 120.0
-PAUSE_SECONDS = 30.0  # after the disk was full
+PAUSE_SECONDS = 30.0  # after what is no fault of a series
 POLL_SECONDS = 0.1
 
 
@@ -75,8 +76,6 @@ class Worker:
             ReadingRoomError: of the kind that fits.
             WorkerDied: the process ended, or had not answered after ``seconds`` and was ended.
         """
-        if self.pid is None:
-            self.start()
         try:
             self._process.stdin.write(encode({"images": images, "output": output}).encode())
             self._process.stdin.flush()
@@ -90,10 +89,8 @@ class Worker:
             self._process.kill()
             self._process.wait()
             for pipe in (self._process.stdin, self._process.stdout):
-                try:
+                with contextlib.suppress(OSError):  # a request that nobody has read
                     pipe.close()
-                except OSError:
-                    pass  # a request that nobody has read
             self._process = None
 
     def _answer(self, seconds: float) -> dict[str, Any]:
@@ -148,11 +145,27 @@ class Judging:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            claim = self.register.claim()
-            if claim is None:
-                self._stopping.wait(POLL_SECONDS)
-            else:
-                self._judge(claim)
+            try:
+                self._step()
+            except Exception as error:  # a full disk, a model that was taken away: it may pass
+                if not self._stopping.is_set():
+                    LOG.error("judging is paused: %s", typed_error(error).message)
+                    write_log(error, "HeadCTTriage listen")
+                    self._stopping.wait(PAUSE_SECONDS)
+                    self._put_back()
+
+    def _step(self) -> None:
+        if self.worker.pid is None:
+            self.worker.start()
+        claim = self.register.claim()
+        if claim is None:
+            self._stopping.wait(POLL_SECONDS)
+        else:
+            self._judge(claim)
+
+    def _put_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self.register.put_back()
 
     def _judge(self, claim: Claim) -> None:
         short = claim.key[:8]
@@ -165,14 +178,8 @@ class Judging:
         except BadInput as error:
             LOG.info("series %s is not judged", short)
             self.register.refuse(claim.key, JUDGING, error.message, revision=claim.revision)
-        except (ModelMissing, ModelUntrusted, DependencyMissing) as error:  # changed meanwhile
-            LOG.error("%s", error.message)
-            self.register.put_back(claim)
-            self._stopping.wait(PAUSE_SECONDS)
         except OutputFailed:
-            LOG.error("the result of series %s cannot be written: is the disk full?", short)
-            self.register.put_back(claim)
-            self._stopping.wait(PAUSE_SECONDS)
+            raise
         except ReadingRoomError as error:
             self._crashed(claim, error.message)
         except WorkerDied:
