@@ -54,8 +54,8 @@ class Worker:
     @property
     def pid(self) -> int | None:
         """Of the process; None when there is none."""
-        running = self._process is not None and self._process.poll() is None
-        return self._process.pid if running else None
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
 
     def start(self) -> dict[str, Any]:
         """Start the process and wait until it has read the model; returns what the model is.
@@ -79,19 +79,19 @@ class Worker:
         try:
             self._process.stdin.write(encode({"images": images, "output": output}).encode())
             self._process.stdin.flush()
-        except OSError as error:
+        except (OSError, ValueError, AttributeError) as error:  # ended, or being stopped
             raise WorkerDied from error
         _checked(self._answer(seconds))
 
     def stop(self) -> None:
         """End the process; what it was computing is lost, and nothing of it is left."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for pipe in (self._process.stdin, self._process.stdout):
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
                 with contextlib.suppress(OSError):  # a request that nobody has read
                     pipe.close()
-            self._process = None
 
     def _answer(self, seconds: float) -> dict[str, Any]:
         process = self._process
@@ -184,6 +184,7 @@ class Judging:
             self._crashed(claim, error.message)
         except WorkerDied:
             if not self._stopping.is_set():
+                self.worker.stop()  # what has closed its pipes may not have ended yet
                 self._crashed(claim, "The computation ended by itself, or took too long, "
                                      "several times.")
 
