@@ -124,5 +124,15 @@ def cohort(
         run(job, archive, repeat_days)
 
 
+@app.command()
+def listen(
+    config: Annotated[Path, typer.Argument(help="Configuration file (TOML), see Docs/listen.md.")],
+) -> None:
+    """Receive head CTs over the network (DICOM), judge them, and send the judgements on."""
+    from .listen.node import run
+
+    run(config)
+
+
 if __name__ == "__main__":
     app()

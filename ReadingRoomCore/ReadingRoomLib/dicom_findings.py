@@ -279,7 +279,7 @@ def _segmentation(numbers: np.ndarray, findings: Sequence[Finding], tracking: Se
             ) for number, (finding, uid) in enumerate(zip(findings, tracking, strict=True), 1)
         ],
         series_instance_uid=hd.UID(),
-        series_number=_series_number(headers[0], 1),
+        series_number=series_number(headers[0], 1),
         sop_instance_uid=hd.UID(),
         instance_number=1,
         manufacturer=MANUFACTURER,
@@ -295,12 +295,7 @@ def _segmentation(numbers: np.ndarray, findings: Sequence[Finding], tracking: Se
 def _report(segmentation: hd.seg.Segmentation, findings: Sequence[Finding],
             tracking: Sequence[str], headers: Sequence[pydicom.Dataset],
             algorithm: Algorithm) -> hd.sr.ComprehensiveSR:
-    device = hd.sr.ObserverContext(
-        observer_type=codes.DCM.Device,
-        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
-            uid=generate_uid(entropy_srcs=[algorithm.name, algorithm.version]),
-            name=algorithm.name, manufacturer_name=MANUFACTURER, model_name=algorithm.name,
-        ))
+    device = device_observer(algorithm.name, algorithm.version)
     groups = [
         _group(finding, uid, algorithm, hd.sr.ReferencedSegment(
             segmentation.SOPClassUID, segmentation.SOPInstanceUID, number,
@@ -316,7 +311,7 @@ def _report(segmentation: hd.seg.Segmentation, findings: Sequence[Finding],
             title=codes.DCM.ImagingMeasurementReport,
         ),
         series_instance_uid=hd.UID(),
-        series_number=_series_number(headers[0], 2),
+        series_number=series_number(headers[0], 2),
         sop_instance_uid=hd.UID(),
         instance_number=1,
         manufacturer=MANUFACTURER,
@@ -359,6 +354,16 @@ def _concept(code: Code | None) -> CodedConcept | None:
     return None if code is None else CodedConcept.from_code(code)
 
 
-def _series_number(header: pydicom.Dataset, offset: int) -> int:
+def device_observer(name: str, version: str) -> hd.sr.ObserverContext:
+    """Say in a report that a program observed, not a person."""
+    return hd.sr.ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
+            uid=generate_uid(entropy_srcs=[name, version]),
+            name=name, manufacturer_name=MANUFACTURER, model_name=name,
+        ))
+
+
+def series_number(header: pydicom.Dataset, offset: int) -> int:
     """Return a number that lists the new series near the source and apart from it."""
     return 100 * int(header.get("SeriesNumber") or 0) + offset
