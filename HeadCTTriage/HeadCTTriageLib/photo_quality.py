@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a photo shows a slice well enough to be judged: blur, glare, moire, each 0 to 1.
 
-Everything is measured on the straightened head, brought to pixels of half a millimetre of an average
-head, so that numbers mean the same whatever camera, monitor and distance.
+Everything is measured on the straightened head, brought to pixels of half a millimetre of an
+average head, so that numbers mean the same whatever camera, monitor and distance.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from .pictures import HEAD_MM
 PIXEL_MM = 0.5
 BLUR_MM = 4.0  # of blur that is a score of 1
 LIGHT = 0.4  # share of white, from which light on black is glare
-WASHED_OUT, WASHED_OUT_MM = 0.94, 10.0  # white on so much in all directions may be glare
-SOFT = 0.08  # rise of brightness at its border, share of white for each mm: blood and bone have more
+WASHED_OUT, WIDE_MM = 0.94, 10.0  # white on so much in all directions may be glare
+SOFT = 0.06  # rise of brightness at its border, share of white for each mm; blood and bone: more
 TILE_MM, STEP_MM = 48.0, 24.0  # in which stripes are looked for
 PERIOD_MM = (1.4, 9.0)  # of the stripes that are looked for
 RADII = 24  # rings of the spectrum of a tile
 
-LIMITS = {"blur": 0.55, "glare": 0.015, "moire": 0.01}
+LIMITS = {"blur": 0.5, "glare": 0.015, "moire": 0.01}
 """Highest scores of a photo that is judged. Chosen on simulated photos, none was real."""
 RETAKE = {
     "blur": "The photo is blurred: hold the camera still, closer to the screen, and take the photo "
@@ -88,24 +88,28 @@ def _blur(picture: np.ndarray, head: np.ndarray) -> float:
 
 def _glare(picture: np.ndarray, head: np.ndarray) -> float:
     """Light where the screen is black, and white places whose borders are soft."""
-    smooth = ndimage.gaussian_filter(picture, 4.0)
     around = ~ndimage.binary_dilation(head, iterations=12)
     white = ndimage.gaussian_filter(picture, 1.5)
-    size = round(WASHED_OUT_MM / PIXEL_MM)
-    whole = ndimage.maximum_filter(ndimage.minimum_filter(white, size) > WASHED_OUT, size)
+
+    def wide(limit: float) -> np.ndarray:
+        size = round(WIDE_MM / PIXEL_MM)  # letters and the skull are thinner
+        return ndimage.maximum_filter(ndimage.minimum_filter(white, size) > limit, size)
+
+    whole = wide(WASHED_OUT)
     labels, count = ndimage.label(whole)
     borders = ndimage.maximum_filter(labels, 9) * ~whole
     rise = np.hypot(*np.gradient(white, PIXEL_MM))
     soft = [number for number in range(1, count + 1)
             if (borders == number).any() and np.median(rise[borders == number]) < SOFT]
-    return float(((smooth > LIGHT) & around | np.isin(labels, soft) & (labels > 0)).mean())
+    return float((wide(LIGHT) & around | np.isin(labels, soft) & (labels > 0)).mean())
 
 
 def _moire(picture: np.ndarray, head: np.ndarray) -> float:
     """Contrast of the strongest wave in each tile of the head beyond what anatomy has there.
 
     The spectrum of anatomy falls with frequency and is alike in directions; a regular pattern is a
-    peak. The median of a ring says what is usual at a frequency. The median of the tiles is taken, so a wave counts where most of the head has it.
+    peak. The median of a ring says what is usual at a frequency. The median of the tiles is taken,
+    so a wave counts where most of the head has it.
     """
     size, step = round(TILE_MM / PIXEL_MM), round(STEP_MM / PIXEL_MM)
     window = np.outer(*[np.hanning(size + 2)[1:-1]] * 2)

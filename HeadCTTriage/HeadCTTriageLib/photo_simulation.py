@@ -21,7 +21,7 @@ from scipy import ndimage
 from .projection import homography, project
 
 ASPECTS = (16 / 9, 16 / 10, 4 / 3, 5 / 4)
-COLOR_SHIFTS = np.array([-1, 0, 1], np.float32) / 3  # red, green and blue stripes of a pixel, in pixels
+COLOR_SHIFTS = np.array([-1, 0, 1], np.float32) / 3  # pixels, of red, green and blue stripes
 LETTERS = "R L A P 12 W:80 L:40 kV 120 Se:2 Im:14"
 
 
@@ -87,6 +87,9 @@ MILD = PhotoRanges(
 """Photos of somebody who took care."""
 
 
+USUAL = PhotoRanges()
+
+
 @dataclass(frozen=True)
 class SimulatedPhoto:
     """A photo and the truth about it.
@@ -108,7 +111,7 @@ class SimulatedPhoto:
 
 
 def simulate_photo(picture: np.ndarray, seed: int | tuple[int, ...],
-                   ranges: PhotoRanges = PhotoRanges()) -> SimulatedPhoto:
+                   ranges: PhotoRanges = USUAL) -> SimulatedPhoto:
     """Take a photo of a monitor that shows a picture.
 
     Args:
@@ -280,7 +283,8 @@ def _blurred(scene: np.ndarray, drawn: dict[str, float], width: int,
              random: np.random.Generator) -> np.ndarray:
     """Out of focus, and moved along a straight line."""
     # at least so much that borders are no stairs
-    blurred = ndimage.gaussian_filter(scene.astype(np.float32), max(0.4, drawn["blur"] * width / 1000))
+    sigma = max(0.4, drawn["blur"] * width / 1000)
+    blurred = ndimage.gaussian_filter(scene.astype(np.float32), sigma)
     length = drawn["motion"] * width / 1000
     angle = random.uniform(0, np.pi)
     if length < 0.5:

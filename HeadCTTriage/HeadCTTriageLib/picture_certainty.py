@@ -20,7 +20,7 @@ from .answers import Recipe
 from .camera import check, look
 from .certainty import LEAST_HEADS, venn_abers
 from .misses import Threshold, choose_threshold
-from .photo_simulation import PhotoRanges, simulate_photo
+from .photo_simulation import USUAL, PhotoRanges, simulate_photo
 from .pictures import picture_score
 from .slices import in_windows
 
@@ -77,7 +77,7 @@ class PictureCertainty:
 
 def camera_certainty_of(recipe: Recipe, network: Callable[[np.ndarray], list[np.ndarray]],
                         slices_hu: np.ndarray, truth: np.ndarray, seed: int,
-                        ranges: PhotoRanges = PhotoRanges()) -> PictureCertainty:
+                        ranges: PhotoRanges = USUAL) -> PictureCertainty:
     """Photograph slices that a network was not trained on, and note what it says of them.
 
     Photos that would have to be taken again are left out, as they are never judged.

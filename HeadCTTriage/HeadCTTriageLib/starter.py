@@ -159,7 +159,8 @@ def export(
         bundle, {"_target_": f"{type(network).__module__}.{type(network).__qualname__}",
                  **plan.arguments}, network.state_dict(),
         {**plan.metadata(steps, certainty, measured),
-         **camera_calibration(work, recipe, network, photos)}, plan.card(steps, shown, certainty, measured),
+         **camera_calibration(work, recipe, network, photos)},
+        plan.card(steps, shown, certainty, measured),
         dtype=torch.float16, overwrite=True)
     if output is None:
         list_bundle(REGISTRY, bundle, "HeadCTTriage")

@@ -42,15 +42,18 @@ def toy_certainty(count: int = 200, seed: int = 0) -> Certainty:
     return Certainty(3 * (seen[:, None] - [0.5, 1.5, 2.5]), tags)
 
 
-def write_toy_bundle(folder: Path, recipe: str = "modern") -> Path:
-    """A small untrained network as a model of this module; returns its folder."""
+def write_toy_bundle(folder: Path, recipe: str = "modern", more: dict | None = None) -> Path:
+    """A small untrained network as a model of this module; returns its folder.
+
+    ``more`` is put into its metadata.
+    """
     plan = replace(PLANS[recipe], **({
         "arguments": {"widths": [4, 8, 8, 8], "hidden": 8}} if recipe == "modern" else {}))
     network = plan.build()
     write_bundle(
         folder, {"_target_": f"{type(network).__module__}.{type(network).__qualname__}",
                  **plan.arguments}, network.state_dict(),
-        plan.metadata(1, toy_certainty(), {}), "# A toy\n", overwrite=True)
+        plan.metadata(1, toy_certainty(), {}) | (more or {}), "# A toy\n", overwrite=True)
     return folder
 
 
