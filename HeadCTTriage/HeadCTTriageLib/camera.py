@@ -18,7 +18,7 @@ from ReadingRoomLib.errors import BadInput
 from .photo_quality import RETAKE, Quality, measure_quality
 from .pictures import largest_region
 from .projection import aspect_of
-from .screen_finding import NO_SCREEN, find_screen, straighten
+from .screen_finding import find_screen, straighten
 
 FORMATS = ("JPEG", "PNG")
 WORKING = 2400  # pixels of the longer side of a photo; more show nothing that is judged
@@ -169,7 +169,7 @@ def _evened(screen: np.ndarray) -> np.ndarray:
     black = light < BLACK**GAMMA
     sample = np.flatnonzero(black.ravel())[::7]
     if len(sample) < 50:
-        raise BadInput(NO_SCREEN)
+        raise BadInput(NO_HEAD)
     wanted, given = light.ravel()[sample], terms.reshape(-1, 3)[sample]
     weights = np.ones(len(sample))
     for _ in range(5):  # what is lit from elsewhere is above the plane and must not lift it
