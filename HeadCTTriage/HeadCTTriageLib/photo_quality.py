@@ -19,6 +19,7 @@ BLUR_MM = 4.0  # of blur that is a score of 1
 LIGHT = 0.4  # share of white, from which light on black is glare
 WASHED_OUT, WIDE_MM = 0.94, 10.0  # white on so much in all directions may be glare
 SOFT = 0.06  # rise of brightness at its border, share of white for each mm; blood and bone: more
+BORDER_MM = 7.0  # around it
 TILE_MM, STEP_MM = 48.0, 24.0  # in which stripes are looked for
 PERIOD_MM = (1.4, 9.0)  # of the stripes that are looked for
 RADII = 24  # rings of the spectrum of a tile
@@ -97,10 +98,10 @@ def _glare(picture: np.ndarray, head: np.ndarray) -> float:
 
     whole = wide(WASHED_OUT)
     labels, count = ndimage.label(whole)
-    borders = ndimage.maximum_filter(labels, 9) * ~whole
+    borders = ndimage.maximum_filter(labels, 2 * round(BORDER_MM / PIXEL_MM) + 1) * ~whole
     rise = np.hypot(*np.gradient(white, PIXEL_MM))
     soft = [number for number in range(1, count + 1)
-            if (borders == number).any() and np.median(rise[borders == number]) < SOFT]
+            if (borders == number).any() and np.quantile(rise[borders == number], 0.8) < SOFT]
     return float((wide(LIGHT) & around | np.isin(labels, soft) & (labels > 0)).mean())
 
 
