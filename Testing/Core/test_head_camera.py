@@ -170,7 +170,7 @@ def test_what_a_network_gets_from_a_mild_photo_is_what_was_shown(seed):
 @pytest.mark.parametrize("score, disturbed", [
     ("blur", [{"blur": (amount, amount)} for amount in (0.3, 2.5, 6.0)]),
     ("blur", [{"motion": (amount, amount)} for amount in (0.0, 10.0, 20.0)]),
-    ("glare", [{"window": (amount, amount)} for amount in (0.0, 0.25, 0.9)]),
+    ("glare", [{"window": (amount, amount)} for amount in (0.0, 0.16, 0.3)]),
     ("moire", [{"moire": (amount, amount), "pitch": (1.1, 1.1)} for amount in (0.0, 0.15, 0.5)]),
 ], ids=["blur", "motion", "window", "moire"])
 def test_the_stronger_the_disturbance_the_higher_the_score(score, disturbed):
