@@ -109,7 +109,7 @@ models: $(INSTALLED)
 	done
 	@for recipe in modern seed; do \
 		$(TRIAGE) export --recipe $$recipe --work training/triage \
-			--pictures "$(DATA)/headct_haemorrhage_200png" || exit 1; \
+			--pictures "$(DATA)/headct_haemorrhage_200png" --photos 600 || exit 1; \
 	done
 	@echo "Look at: MuscleSeg/MuscleSegLib/Models, and the cards in docs/README.md there"
 

@@ -59,6 +59,32 @@ def judge(
 
 
 @app.command()
+def photo(
+    photo: Annotated[Path, typer.Argument(help="Photo of a monitor that shows one slice of a head "
+                                               "CT in a window for the brain: JPEG or PNG.")],
+    output: OutputOption,
+    model: ModelOption = "starter",
+    recipe: Annotated[Literal["seed", "modern"] | None, typer.Option(
+        help="What the model was trained as, where it has a sibling.")] = None,
+    most_missed: Annotated[float, typer.Option(
+        min=0.001, max=0.5, help="Share of slices with bleeding that may be missed.")] = 0.05,
+    device: DeviceOption = "auto",
+    progress: ProgressOption = "bar",
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Say whether a slice on a monitor looks like bleeding; asks for another photo of a bad one."""
+    with run_job(
+        module="HeadCTTriage", command="photo", output=output, progress=progress, device=device,
+        seed=seed, overwrite=overwrite,
+        parameters={"model": model, "recipe": recipe, "most_missed": most_missed},
+    ) as job:
+        from .photo_command import run
+
+        run(job, photo, model, recipe, most_missed)
+
+
+@app.command()
 def export(
     output: OutputOption,
     model: ModelOption = "starter",

@@ -63,19 +63,7 @@ class Certainty:
         Args:
             score: logit of being at least red.
         """
-        scores = np.append(self.scores[:, RED], score)
-        order = np.argsort(scores, kind="stable")
-        # equal scores belong together: each gets the mean of its group
-        groups = np.unique(scores[order], return_inverse=True)[1]
-        counts = np.bincount(groups)
-        here = groups[np.flatnonzero(order == len(scores) - 1)[0]]
-        ends = []
-        for supposed in (0.0, 1.0):
-            urgent = np.append(self.tags >= Tag.RED, supposed)[order]
-            means = np.bincount(groups, urgent) / counts
-            ends.append(float(isotonic_regression(means, weights=counts).x[here]))
-        low, high = ends
-        return high / (1 - low + high), low, high
+        return venn_abers(self.scores[:, RED], self.tags >= Tag.RED, score)
 
     def tag_probabilities(self, scores: Sequence[float]) -> np.ndarray:
         """Of the four tags, (4,), of sum 1."""
@@ -120,6 +108,32 @@ class Certainty:
     @property
     def _offsets(self) -> np.ndarray:
         return self._platt[:, 1]
+
+
+def venn_abers(scores: np.ndarray, positive: np.ndarray, score: float,
+               ) -> tuple[float, float, float]:
+    """Probability that a new case is positive, and the interval around it; 0 to 1.
+
+    Source: inductive Venn-Abers prediction, Vovk & Petej, UAI 2014.
+
+    Args:
+        scores: of known cases, (n,); higher ones are more often positive.
+        positive: whether they are, (n,).
+        score: of the new case.
+    """
+    scores = np.append(scores, score)
+    order = np.argsort(scores, kind="stable")
+    # equal scores belong together: each gets the mean of its group
+    groups = np.unique(scores[order], return_inverse=True)[1]
+    counts = np.bincount(groups)
+    here = groups[np.flatnonzero(order == len(scores) - 1)[0]]
+    ends = []
+    for supposed in (0.0, 1.0):
+        happened = np.append(positive, supposed)[order]
+        means = np.bincount(groups, happened) / counts
+        ends.append(float(isotonic_regression(means, weights=counts).x[here]))
+    low, high = ends
+    return high / (1 - low + high), low, high
 
 
 def _limit(doubts: np.ndarray, error: float) -> float:

@@ -14,6 +14,7 @@ from ReadingRoomLib.bundles import Bundle
 from .answers import RECIPES, Recipe
 from .certainty import Certainty
 from .networks import AlexNet, TriageNetwork
+from .picture_certainty import CAMERA, PictureCertainty
 
 REGISTRY = Path(__file__).parent / "models.json"
 NETWORK_OF = {"modern": TriageNetwork, "seed": AlexNet}
@@ -44,6 +45,8 @@ def _fits(bundle: Bundle) -> bool:
     if recipe is None or not isinstance(bundle.network, NETWORK_OF[recipe.name]):
         return False
     Certainty.read(bundle.metadata["certainty"])
+    if CAMERA in bundle.metadata:
+        PictureCertainty.read(bundle.metadata[CAMERA])
     small = np.zeros((2, len(recipe.sampling.windows), SMALL, SMALL), np.float32)
     answer = recipe.read(TorchEngine(bundle.network)(recipe.inputs(small)))
     return answer.scores.shape == (3,) and answer.attention.shape == (2,)

@@ -14,7 +14,7 @@ from scipy import ndimage
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.phantoms.head_findings import BLEEDING, KINDS
 
-from .answers import RECIPES, Answer
+from .answers import RECIPES, Answer, Recipe
 from .slices import WINDOWS_HU, Sampling, in_windows
 
 HEAD_MM = 178.0  # from front to back, or side to side if that is longer: of the skull, on average
@@ -36,11 +36,9 @@ def slice_of_picture(picture: np.ndarray, sampling: Sampling) -> np.ndarray:
     Raises:
         BadInput: there is no head in it.
     """
-    labels, count = ndimage.label(picture > VISIBLE * picture.max() if picture.any() else picture)
-    if not count:
+    if not picture.any():
         raise BadInput("The picture is black: choose another one.")
-    largest = 1 + int(np.bincount(labels.ravel())[1:].argmax())
-    head = ndimage.binary_fill_holes(labels == largest)
+    head = largest_region(picture > VISIBLE * picture.max())
     if head.mean() < LEAST_SHARE:
         raise BadInput("No head can be found in the picture: choose one that shows a whole slice.")
     rows, columns = (np.flatnonzero(head.any(axis)) for axis in (1, 0))
@@ -57,6 +55,12 @@ def slice_of_picture(picture: np.ndarray, sampling: Sampling) -> np.ndarray:
     low, high = WINDOWS_HU["brain"]
     density = low + sitk.GetArrayFromImage(cut)[None] * (high - low)
     return in_windows(density, sampling.windows)
+
+
+def largest_region(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part of a mask that is not empty, its holes filled."""
+    labels, _ = ndimage.label(mask)
+    return ndimage.binary_fill_holes(labels == 1 + np.bincount(labels.ravel())[1:].argmax())
 
 
 def bleeding_score(answer: Answer) -> float:
@@ -81,17 +85,75 @@ def measure_pictures(recipe: str, network: Callable[[np.ndarray], list[np.ndarra
     """
     from .evaluation import auc_with_interval
 
-    known = RECIPES[recipe]
-    with (folder / "labels.csv").open(encoding="utf-8") as file:
-        rows = list(csv.reader(file))[1:]
-    scores = []
-    for number, _ in rows:
-        path = next(folder.rglob(f"{int(number):03d}.png"))
-        inputs = slice_of_picture(read_grey(path), known.sampling)
-        scores.append(bleeding_score(known.read(network(known.inputs(inputs)))))
-    bleeding = np.array([int(label) == 1 for _, label in rows])
+    rows = _labels(folder)
+    scores = [picture_score(RECIPES[recipe], network, read_grey(_path(folder, number)))
+              for number, _ in rows]
+    bleeding = np.array([label for _, label in rows])
     return {"real_pictures": len(rows), "real_pictures_with_bleeding": int(bleeding.sum()),
             "auc_of_bleeding_in_real_pictures": auc_with_interval(np.array(scores), bleeding)}
+
+
+def measure_photos(recipe: str, network: Callable[[np.ndarray], list[np.ndarray]],
+                   folder: Path, seed: int = 0) -> dict[str, str | int]:
+    """The same through a simulated camera, beside the pictures themselves.
+
+    Pictures in which no head can be found are left out of all areas, photos in which none can be
+    found of those of photos.
+
+    Args:
+        recipe, network, folder: as for :func:`measure_pictures`.
+        seed: of the photos.
+
+    Returns:
+        Areas of the clean pictures, of all photos, and of those whose quality was good enough, and
+        the share of photos that had to be taken again.
+    """
+    from .camera import check, look
+    from .evaluation import auc_with_interval, share
+    from .photo_simulation import simulate_photo
+
+    known = RECIPES[recipe]
+    clean, seen, passed, bleeding = [], [], [], []
+    for number, label in _labels(folder):
+        picture = read_grey(_path(folder, number))
+        clean.append(picture_score(known, network, picture))
+        bleeding.append(label)
+        score, good = np.nan, False
+        try:
+            shot = look(simulate_photo(picture, (seed, number)).photo)
+            score = picture_score(known, network, shot.picture)
+            check(shot.quality)
+            good = True
+        except BadInput:
+            pass
+        seen.append(score)
+        passed.append(good)
+    scores, photos, labels = np.array(clean), np.array(seen), np.array(bleeding)
+    measured = {"pictures": len(labels), "pictures_with_bleeding": int(labels.sum()),
+                "photos_taken_again": share(~np.array(passed)),
+                "auc_of_bleeding_in_pictures": auc_with_interval(scores, labels)}
+    for name, these in (("all_photos", np.isfinite(photos)), ("good_photos", np.array(passed))):
+        measured[f"{name}_judged"] = int(these.sum())
+        if 0 < labels[these].sum() < these.sum():
+            measured[f"auc_of_bleeding_in_{name}"] = auc_with_interval(photos[these], labels[these])
+    return measured
+
+
+def picture_score(recipe: Recipe, network: Callable[[np.ndarray], list[np.ndarray]],
+                  picture: np.ndarray) -> float:
+    """:func:`bleeding_score` of a picture; raises BadInput where there is no head in it."""
+    inputs = slice_of_picture(picture, recipe.sampling)
+    return bleeding_score(recipe.read(network(recipe.inputs(inputs))))
+
+
+def _labels(folder: Path) -> list[tuple[int, bool]]:
+    """Numbers of pictures and whether they show bleeding."""
+    with (folder / "labels.csv").open(encoding="utf-8") as file:
+        return [(int(number), int(label) == 1) for number, label in list(csv.reader(file))[1:]]
+
+
+def _path(folder: Path, number: int) -> Path:
+    return next(folder.rglob(f"{number:03d}.png"))
 
 
 def read_grey(path: Path) -> np.ndarray:

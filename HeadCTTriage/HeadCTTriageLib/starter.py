@@ -23,6 +23,7 @@ from ReadingRoomLib.commands import DeviceOption
 from ReadingRoomLib.devices import resolve_device
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.models import list_bundle
+from ReadingRoomLib.phantoms.head_findings import BLEEDING, KINDS
 from ReadingRoomLib.phantoms.head_template import fetch_head_template
 from ReadingRoomLib.training import CHECKPOINT, TrainingSettings
 from ReadingRoomLib.training import train as fit
@@ -35,7 +36,8 @@ from .evaluation import measure, share
 from .judging import ERROR, MOST_MISSED
 from .losses import judge_loss, map_loss, tag_loss
 from .networks import AlexNet, TriageNetwork
-from .pictures import measure_pictures
+from .picture_certainty import CAMERA, camera_certainty_of
+from .pictures import measure_photos, measure_pictures
 from .training_slices import (
     BackboneSlices,
     HeadCodes,
@@ -135,6 +137,8 @@ def export(
         help="Folder of the bundle; by default the module's own, listed in models.json.")] = None,
     pictures: Annotated[Path | None, typer.Option(
         help="Folder of real pictures with labels.csv, to measure on, for the card.")] = None,
+    photos: Annotated[int, typer.Option(
+        min=0, help="Simulated photos to calibrate camera input with; 0: none.")] = 0,
 ) -> None:
     """Calibrate a network, measure it on heads it was not shown, and write its bundle."""
     plan = PLANS[recipe]
@@ -146,6 +150,7 @@ def export(
         measured |= measure_splits(work)
     if pictures:
         measured |= measure_pictures(recipe, TorchEngine(network), pictures)
+        measured |= measure_photos(recipe, TorchEngine(network), pictures) if photos else {}
     for name, value in measured.items():
         typer.echo(f"{name}: {value}")
     bundle = output or FOLDER / "Models" / plan.bundle
@@ -153,7 +158,9 @@ def export(
     sha256 = write_bundle(
         bundle, {"_target_": f"{type(network).__module__}.{type(network).__qualname__}",
                  **plan.arguments}, network.state_dict(),
-        plan.metadata(steps, certainty, measured), plan.card(steps, shown, certainty, measured),
+        {**plan.metadata(steps, certainty, measured),
+         **camera_calibration(work, recipe, network, photos)},
+        plan.card(steps, shown, certainty, measured),
         dtype=torch.float16, overwrite=True)
     if output is None:
         list_bundle(REGISTRY, bundle, "HeadCTTriage")
@@ -172,6 +179,30 @@ def scores_of(work: Path, recipe: str, network: nn.Module, group: str,
     pictures, tags = pictures_of(patients_of(work, group))
     answers = [read(engine(head[:, None].astype(np.float32) / 255)) for head in pictures]
     return np.stack([answer.scores for answer in answers]), tags
+
+
+def camera_calibration(work: Path, recipe: str, network: nn.Module, photos: int,
+                       ) -> dict[str, Any]:
+    """What goes into the metadata for photos: one or two slices of each calibration patient.
+
+    One of the slices shows bleeding, where there is one.
+    """
+    if not photos:
+        return {}
+    random = np.random.default_rng(SEED)
+    numbers = [1 + KINDS.index(kind) for kind in BLEEDING]
+    slices, truth = [], []
+    for path in patients_of(work, "calibrate"):
+        patient = read_patient(path)
+        bleeds = np.isin(patient.truth, numbers).any((1, 2))
+        for chosen in (np.flatnonzero(bleeds), np.flatnonzero(~bleeds)):
+            if len(chosen) and len(slices) < photos:
+                number = random.choice(chosen)
+                slices.append(patient.several[number])
+                truth.append(patient.truth[number])
+    certainty = camera_certainty_of(RECIPES[recipe], TorchEngine(network),
+                                    np.stack(slices).astype(np.float32), np.stack(truth), SEED)
+    return {CAMERA: certainty.written()}
 
 
 def measure_splits(work: Path) -> dict[str, str]:

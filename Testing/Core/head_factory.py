@@ -45,10 +45,12 @@ def toy_certainty(count: int = 200, seed: int = 0) -> Certainty:
     return Certainty(3 * (seen[:, None] - [0.5, 1.5, 2.5]), tags)
 
 
-def write_toy_bundle(folder: Path, recipe: str = "modern", sees: Kind | None = None) -> Path:
+def write_toy_bundle(folder: Path, recipe: str = "modern", sees: Kind | None = None,
+                     more: dict | None = None) -> Path:
     """A small untrained network as a model of this module; returns its folder.
 
-    With ``sees`` it finds one large region of that kind everywhere.
+    With ``sees`` it finds one large region of that kind everywhere; ``more`` is put into its
+    metadata.
     """
     plan = replace(PLANS[recipe], **({
         "arguments": {"widths": [4, 8, 8, 8], "hidden": 8}} if recipe == "modern" else {}))
@@ -60,7 +62,7 @@ def write_toy_bundle(folder: Path, recipe: str = "modern", sees: Kind | None = N
     write_bundle(
         folder, {"_target_": f"{type(network).__module__}.{type(network).__qualname__}",
                  **plan.arguments}, network.state_dict(),
-        plan.metadata(1, toy_certainty(), {}), "# A toy\n", overwrite=True)
+        plan.metadata(1, toy_certainty(), {}) | (more or {}), "# A toy\n", overwrite=True)
     return folder
 
 
