@@ -15,7 +15,8 @@ endif
 INSTALLED := $(VENV)/.installed
 SOURCES := ReadingRoomCore:MuscleSeg:HeadCTTriage:TemporalSubtraction:Testing/Host
 RUN := PYTHONPATH=$(SOURCES) PYTHONUNBUFFERED=1 $(VENV_PYTHON)
-PYTEST := $(RUN) -m pytest
+# Two processes: a file of tests stays in one, with what it prepares once.
+PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
 STARTER := $(RUN) -m MuscleSegLib.starter
 SUBTRACTION := $(RUN) -m TemporalSubtractionLib.starter
 TRIAGE := $(RUN) -m HeadCTTriageLib.starter
@@ -109,7 +110,7 @@ models: $(INSTALLED)
 	done
 	@for recipe in modern seed; do \
 		$(TRIAGE) export --recipe $$recipe --work training/triage \
-			--pictures "$(DATA)/headct_haemorrhage_200png" --photos 600 || exit 1; \
+			--pictures "$(DATA)/headct_haemorrhage_200png" || exit 1; \
 	done
 	@echo "Look at: MuscleSeg/MuscleSegLib/Models, and the cards in docs/README.md there"
 

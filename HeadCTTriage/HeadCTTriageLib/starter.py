@@ -271,7 +271,8 @@ def codes_of_group(work: Path, backbone: nn.Module, group: str, variations: int,
     kept = work / f"codes-{group}.npz"
     paths = patients_of(work, group)
     names = [path.stem for path in paths]
-    if kept.exists():
+    checkpoint = work / "backbone" / CHECKPOINT
+    if kept.exists() and kept.stat().st_mtime > checkpoint.stat().st_mtime:
         with np.load(kept) as arrays:
             if arrays["names"].tolist() == names:
                 return arrays["codes"], arrays["wanted"]
