@@ -17,7 +17,7 @@ from .answers import Answer, Recipe
 from .brain import Brain, locate_brain
 from .certainty import RED, Certainty
 from .misses import CONFIDENCE, cases_needed
-from .reasons import Region, regions_of
+from .reasons import Region, regions_of, without_bone
 from .slices import cut_slices, in_windows, slice_heights, slice_origin
 from .triage import Tag
 from .unusual import unusual_features
@@ -145,7 +145,7 @@ class Judge:
         if self._noise_decides(density, float(answer.scores[RED])):
             doubts.append("A little noise changes what the model says of this head.")
         clock("reasons")
-        regions, marks = self._regions(answer, brain)
+        regions, marks = self._regions(answer, brain, density)
         clock.stop()
         return self._judgement(answer, brain, doubts, regions, marks, slices, clock.seconds)
 
@@ -175,14 +175,16 @@ class Judge:
                          self.threshold, self.promise, doubts, answer, regions, marks, slices,
                          brain, timings)
 
-    def _regions(self, answer: Answer, brain: Brain) -> tuple[list[Region], np.ndarray | None]:
+    def _regions(self, answer: Answer, brain: Brain, density: np.ndarray,
+                 ) -> tuple[list[Region], np.ndarray | None]:
         if answer.maps is None:
             return [], None
         sampling = self.recipe.sampling
+        maps = without_bone(answer.maps, density)
         heights = slice_heights(brain, sampling.slices)
         pixel = sampling.field_mm / answer.maps.shape[-1]
         origin = slice_origin(brain, sampling, pixel)
-        return regions_of(answer.maps, (float(heights[1] - heights[0]), pixel, pixel),
+        return regions_of(maps, (float(heights[1] - heights[0]), pixel, pixel),
                           (*origin, float(heights[0])))
 
 

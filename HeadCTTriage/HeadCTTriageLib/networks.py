@@ -125,10 +125,12 @@ class TriageNetwork(nn.Module):
     """
 
     def __init__(self, windows: int = 3, widths: tuple[int, ...] = (16, 32, 64, 128),
-                 hidden: int = 64, dropout: float = 0.2) -> None:
+                 hidden: int = 64, dropout: float = 0.3) -> None:
         super().__init__()
         self.backbone = SliceBackbone(windows, tuple(widths))
         code = self.backbone.code_size
+        # parts of a code differ a hundredfold in size
+        self.usual = nn.BatchNorm1d(code, affine=False)
         self.slice_kinds = nn.Linear(code, len(KINDS))
         self.embed = nn.Sequential(nn.Linear(code, hidden), nn.ReLU(), nn.Dropout(dropout))
         self.attention = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 1))
@@ -155,9 +157,10 @@ class TriageNetwork(nn.Module):
 
     def judge(self, codes: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The same from the codes of slices (n, slices, code), without the maps."""
+        areas = codes[..., -len(KINDS):]  # of findings, over all slices their volume
+        codes = self.usual(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
         known = self.embed(codes)
         attention = self.attention(known).squeeze(-1).softmax(1)
-        areas = codes[..., -len(KINDS):]  # of findings, over all slices their volume
         head = torch.cat([(attention[..., None] * known).sum(1), known.mean(1), known.amax(1),
                           areas.mean(1)], 1)
         answer = self.answer(head)

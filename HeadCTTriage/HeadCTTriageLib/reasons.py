@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ReadingRoomLib.phantoms.head_findings import KINDS, Kind
+from ReadingRoomLib.phantoms.head_findings import BLEEDING, KINDS, Kind
 
 CERTAIN, POSSIBLE = 0.5, 0.2  # of a pixel: a region has one of the first and all of the second
 LEAST_ML = 0.15
+BONE_HU = 130.0  # denser than clotted blood
 MOST = 12  # regions told
 NAMES: Mapping[Kind, str] = {
     "epidural": "epidural blood", "subdural": "subdural blood",
@@ -47,6 +48,22 @@ class Region:
 
     def written(self) -> dict[str, Any]:
         return {**asdict(self), "name": NAMES[self.kind]}
+
+
+def without_bone(maps: np.ndarray, density: np.ndarray) -> np.ndarray:
+    """Maps without what lies in bone and can only lie in soft tissue.
+
+    Near the top of the head the skull is cut at a slant and looks as dense as blood at its edge.
+
+    Args:
+        maps: probabilities, (slices, kinds, height, width).
+        density: of the same slices, HU, (slices, k * height, k * width).
+    """
+    count, _, height, width = maps.shape
+    times = density.shape[1] // height
+    bone = density.reshape(count, height, times, width, times).mean((2, 4)) > BONE_HU
+    soft = np.isin(KINDS, (*BLEEDING, "infarct"))
+    return np.where(bone[:, None] & soft[:, None, None], 0, maps)
 
 
 def regions_of(maps: np.ndarray, spacing: tuple[float, float, float],

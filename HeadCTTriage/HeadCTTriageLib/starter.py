@@ -259,6 +259,7 @@ class JudgementPart(nn.Module):
 
     def __init__(self, network: TriageNetwork) -> None:
         super().__init__()
+        self.usual = network.usual
         self.embed, self.attention = network.embed, network.attention
         self.answer, self.slice_kinds = network.answer, network.slice_kinds
 

@@ -23,7 +23,7 @@ from HeadCTTriageLib.exported import read_exported, write_exported
 from HeadCTTriageLib.judging import CAN_WAIT, UNCERTAIN, URGENT, Judge
 from HeadCTTriageLib.networks import AlexNet, TriageNetwork
 from HeadCTTriageLib.pictures import bleeding_score, slice_of_picture
-from HeadCTTriageLib.reasons import regions_of
+from HeadCTTriageLib.reasons import regions_of, without_bone
 from HeadCTTriageLib.slices import sample_slices, slice_origin
 from HeadCTTriageLib.triage import Tag
 from HeadCTTriageLib.unusual import unusual_features
@@ -132,6 +132,17 @@ def test_faint_and_tiny_places_are_no_reason():
     maps[3, 0, 10:40, 10:40] = 0.45  # large, but nowhere sure
     maps[9, 2, 60, 60] = 0.99  # sure, but a single pixel
     assert regions_of(maps, (5.0, 2.0, 2.0), (0.0, 0.0, 0.0))[0] == []
+
+
+def test_blood_does_not_lie_in_bone_but_fractures_do():
+    maps = np.full((2, len(KINDS), 4, 4), 0.9)
+    density = np.full((2, 8, 8), 60.0)
+    density[1, :4] = 900
+    left = without_bone(maps, density)
+    assert (left[0] == 0.9).all() and (left[1, :, 2:] == 0.9).all()
+    in_bone = dict(zip(KINDS, left[1, :, 0, 0], strict=True))
+    assert in_bone["fracture"] == in_bone["calcification"] == 0.9
+    assert in_bone["subdural"] == in_bone["infarct"] == 0
 
 
 # --- judging -------------------------------------------------------------------------------------
