@@ -90,7 +90,7 @@ def toy_head(spacing=(2.0, 2.0, 4.0), lowest=-110.0, highest=110.0, skull_hu=100
 
 def write_toy_registry(folder: Path) -> Path:
     """A list with a toy called starter, which sees subdural blood everywhere; returns its path."""
-    bundle = write_toy_bundle(folder / "starter", sees="subdural")
+    bundle = write_toy_bundle(folder / "starter", sees="calcification")
     entry = {"name": "starter", "module": "HeadCTTriage", "recipe": "modern", "path": "starter",
              "sha256": verify_bundle(bundle).sha256, "size": 1, "licence": "Apache-2.0",
              "card": "starter/docs/README.md", "trained_on": "nothing", "simulated": True}

@@ -360,7 +360,11 @@ def test_a_small_device_judges_without_torch(head, bundle, tmp_path):
     judged([tmp_path / "head.nrrd", "--output", with_torch, "--model", bundle])
     script = (
         "import sys, json\n"
-        "sys.modules['torch'] = sys.modules['monai'] = None  # importing either fails\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'monai'):\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
         "from pathlib import Path\n"
         "from ReadingRoomLib.images import read_image\n"
         "from HeadCTTriageLib.exported import read_exported\n"

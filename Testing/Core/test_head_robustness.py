@@ -8,7 +8,7 @@ import csv
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -67,29 +67,31 @@ def test_slices_are_lost_in_order_and_never_all(share, seed):
     assert (np.diff(left) > 0).all()
 
 
-@settings(max_examples=6, deadline=None)
-@given(seed=st.integers(0, 999))
 @pytest.mark.parametrize("recipe", ["modern", "seed"])
-def test_an_attack_moves_the_answer_more_than_noise_of_its_size(recipe, seed, slices):
-    torch.manual_seed(seed)
-    network = (TriageNetwork(widths=(4, 8, 8, 8), hidden=8) if recipe == "modern"
-               else AlexNet()).eval()
-    known, engine = RECIPES[recipe], TorchEngine(network)
+def test_an_attack_moves_the_answer_more_than_noise_of_its_size(recipe, slices):
+    known, by_noise, by_attack = RECIPES[recipe], 0.0, np.zeros(2)
+    for seed in range(5):  # of untrained networks, some of which hardly look at anything
+        torch.manual_seed(seed)
+        network = (TriageNetwork(widths=(4, 8, 8, 8), hidden=8) if recipe == "modern"
+                   else AlexNet()).eval()
+        engine = TorchEngine(network)
 
-    def score(density):
-        shown = in_windows(density, known.sampling.windows)
-        return known.read(engine(known.inputs(shown))).scores[RED]
+        def score(density, engine=engine):
+            shown = in_windows(density, known.sampling.windows)
+            return known.read(engine(known.inputs(shown))).scores[RED]
 
-    before = score(slices)
-    noise = score(slices + 2 * np.sign(drawn(seed).normal(size=slices.shape)))
-    one, several = adversarial(network, known.sampling.windows, recipe == "modern")
-    for attack in (one, several):
-        attacked = attack.apply(slices, 2.0, drawn())
-        assert np.abs(attacked - slices).max() <= 2 + 1e-4
-        moved = score(attacked) - before
-        assert abs(moved) > abs(noise - before)
-        if recipe == "modern":  # away from where it was
-            assert np.sign(moved) == -np.sign(before)
+        before = score(slices)
+        sign = np.sign(drawn(seed).normal(size=slices.shape))
+        by_noise += abs(score(slices + 2 * sign) - before)
+        attacks = adversarial(network, known.sampling.windows, recipe == "modern")
+        for number, attack in enumerate(attacks):
+            attacked = attack.apply(slices, 2.0, drawn())
+            assert np.abs(attacked - slices).max() <= 2 + 1e-4
+            moved = score(attacked) - before
+            by_attack[number] += moved if recipe == "seed" else -moved * np.sign(before)
+    # away from where it was; the published network's mean over slices has a sign of its own
+    assert (np.abs(by_attack) > 2 * by_noise).all()
+    assert recipe == "seed" or (by_attack > 0).all()
 
 
 def test_table_and_curves(slices, tmp_path):

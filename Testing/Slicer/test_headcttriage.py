@@ -205,7 +205,7 @@ def test_apply_to_judgement_and_back_from_a_scene_file(widget, tmp_path):
     assert "not a medical device" in values["Note"]
     (region,) = manifest["reasons"]["regions"]
     assert result.points.GetNumberOfControlPoints() == 1
-    assert "subdural" in result.points.GetNthControlPointLabel(0)
+    assert "calcification" in result.points.GetNthControlPointLabel(0)
     ras = np.array([*region["centre_mm"], 1]) * [-1, -1, 1, 1]
     assert np.allclose(result.points.GetNthControlPointPosition(0), ras[:3])
     assert result.points.GetParentTransformNode() == transform
