@@ -25,6 +25,10 @@ app = make_app(
     preload=("torch", "HeadCTTriageLib.judge_command"),
 )
 
+RecipeOption = Annotated[Literal["seed", "modern"] | None, typer.Option(
+    help="seed: the published network of Watanabe, slice by slice; modern: ours, over all slices. "
+         "By default what the model was trained as.")]
+
 
 @app.command()
 def judge(
@@ -32,9 +36,7 @@ def judge(
                                             "NIfTI, NRRD, MetaImage.")],
     output: OutputOption,
     model: ModelOption = "starter",
-    recipe: Annotated[Literal["seed", "modern"] | None, typer.Option(
-        help="seed: the published network of Watanabe, slice by slice; modern: ours, over all "
-             "slices. By default what the model was trained as.")] = None,
+    recipe: RecipeOption = None,
     most_missed: Annotated[float, typer.Option(
         min=0.001, max=0.5, help="Share of urgent heads that may be missed.")] = 0.05,
     error: Annotated[float, typer.Option(
@@ -64,8 +66,7 @@ def photo(
                                                "CT in a window for the brain: JPEG or PNG.")],
     output: OutputOption,
     model: ModelOption = "starter",
-    recipe: Annotated[Literal["seed", "modern"] | None, typer.Option(
-        help="What the model was trained as, where it has a sibling.")] = None,
+    recipe: RecipeOption = None,
     most_missed: Annotated[float, typer.Option(
         min=0.001, max=0.5, help="Share of slices with bleeding that may be missed.")] = 0.05,
     device: DeviceOption = "auto",
@@ -88,8 +89,7 @@ def photo(
 def export(
     output: OutputOption,
     model: ModelOption = "starter",
-    recipe: Annotated[Literal["seed", "modern"] | None, typer.Option(
-        help="What the model was trained as, where it has a sibling.")] = None,
+    recipe: RecipeOption = None,
     precision: Annotated[Literal["float32", "float16", "int8"], typer.Option(
         help="Of weights and computation. int8 is the smallest and fastest; it needs examples.",
     )] = "float32",
@@ -113,8 +113,7 @@ def robustness(
     cts: Annotated[list[Path], typer.Argument(help="CTs of heads; the more, the more it says.")],
     output: OutputOption,
     model: ModelOption = "starter",
-    recipe: Annotated[Literal["seed", "modern"] | None, typer.Option(
-        help="What the model was trained as, where it has a sibling.")] = None,
+    recipe: RecipeOption = None,
     device: DeviceOption = "auto",
     progress: ProgressOption = "bar",
     seed: SeedOption = 0,

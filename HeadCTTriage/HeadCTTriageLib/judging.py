@@ -16,6 +16,7 @@ from ReadingRoomLib.errors import BadInput
 from .answers import Answer, Recipe
 from .brain import Brain, locate_brain
 from .certainty import RED, Certainty
+from .decisions import CAN_WAIT, UNCERTAIN, URGENT
 from .misses import CONFIDENCE, cases_needed
 from .reasons import Region, regions_of, without_bone
 from .slices import cut_slices, in_windows, slice_heights, slice_origin
@@ -25,7 +26,6 @@ from .unusual import unusual_features
 MOST_MISSED = 0.05  # of urgent heads
 ERROR = 0.05  # of what the sets of tags promise
 NOISE_HU, NEAR_THRESHOLD = 4.0, 2.0  # HU; logit, beyond which noise is not tried
-UNCERTAIN, URGENT, CAN_WAIT = "uncertain: look first", "urgent", "can wait"
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from ReadingRoomLib.results import file_sha256
 
 from .answers import RECIPES
 from .camera import check, look, outlined, read_photo
+from .decisions import UNCERTAIN
 from .engines import TorchEngine, load_model
 from .photo_quality import LIMITS
-from .picture_certainty import CAMERA, UNCERTAIN, PictureCertainty
+from .picture_certainty import CAMERA, PictureCertainty
 from .pictures import picture_score
 
 RECTIFIED, FOUND = "rectified.png", "found_screen.png"

@@ -19,6 +19,7 @@ from ReadingRoomLib.phantoms.head_findings import BLEEDING, KINDS
 from .answers import Recipe
 from .camera import check, look
 from .certainty import LEAST_HEADS, venn_abers
+from .decisions import UNCERTAIN
 from .misses import Threshold, choose_threshold
 from .photo_simulation import USUAL, PhotoRanges, simulate_photo
 from .pictures import picture_score
@@ -26,9 +27,8 @@ from .slices import in_windows
 
 CAMERA = "camera_certainty"  # in the metadata of a bundle
 SEEN_PIXELS = 12  # of blood in a slice that shows it; fewer and not none is left out
-UNCERTAIN, BLEEDS, NOT_SEEN = ("uncertain: look first", "looks like bleeding: look first",
-                               "no bleeding seen in this slice")
-"""Decisions. That a head can wait is never said of a single slice."""
+BLEEDS, NOT_SEEN = "looks like bleeding: look first", "no bleeding seen in this slice"
+"""Decisions beside "uncertain". That a head can wait is never said of a single slice."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.phantoms.head_findings import BLEEDING, KINDS
 
 from .answers import RECIPES, Answer, Recipe
+from .certainty import RED
 from .slices import WINDOWS_HU, Sampling, in_windows
 
 HEAD_MM = 178.0  # from front to back, or side to side if that is longer: of the skull, on average
@@ -69,7 +70,7 @@ def bleeding_score(answer: Answer) -> float:
     A network that knows no kinds says how urgent it finds the slice.
     """
     if answer.kinds is None:
-        return float(1 / (1 + np.exp(-answer.scores[1])))
+        return float(1 / (1 + np.exp(-answer.scores[RED])))
     without = [1 - answer.kinds[:, KINDS.index(kind)] for kind in BLEEDING]
     return float(1 - np.prod(without, 0).min())
 

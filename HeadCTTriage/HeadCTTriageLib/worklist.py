@@ -31,10 +31,10 @@ from typing import Any
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.results import DISCLAIMER
 
+from .decisions import UNCERTAIN
+
 TAGS = ("red", "black", "yellow", "green")
 """In the order of the worklist."""
-UNCERTAIN = "uncertain: look first"
-"""As :mod:`.judging` says it, which needs more than the standard library."""
 
 
 class State(StrEnum):

@@ -7,7 +7,8 @@ import qt
 from slicer.i18n import tr as _
 
 from HeadCTTriageLib.colors import COLORS, TAG_COLORS
-from HeadCTTriageLib.worklist import TAGS, UNCERTAIN
+from HeadCTTriageLib.decisions import UNCERTAIN
+from HeadCTTriageLib.worklist import TAGS
 from ReadingRoomSlicerLib.panel import ResultRow
 
 UNCERTAIN_COLOR = (95, 95, 105)

@@ -18,9 +18,10 @@ from HeadCTTriageLib.answers import RECIPES
 from HeadCTTriageLib.brain import locate_brain
 from HeadCTTriageLib.certainty import RED
 from HeadCTTriageLib.contact_sheet import COLORS, TAG_COLORS, draw_contact_sheet
+from HeadCTTriageLib.decisions import CAN_WAIT, UNCERTAIN, URGENT
 from HeadCTTriageLib.export_command import score_difference, to_onnx
 from HeadCTTriageLib.exported import read_exported, write_exported
-from HeadCTTriageLib.judging import CAN_WAIT, UNCERTAIN, URGENT, Judge
+from HeadCTTriageLib.judging import Judge
 from HeadCTTriageLib.networks import AlexNet, TriageNetwork
 from HeadCTTriageLib.pictures import bleeding_score, slice_of_picture
 from HeadCTTriageLib.reasons import regions_of, without_bone
