@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from ReadingRoomLib.cubes import on_cubes
@@ -40,8 +41,9 @@ NEIGHBOURS_MM = 50.0  # from a patch, whose motion leads to the next one
 ELSEWHERE_MM = 4.0  # from where the whole leads, for another start to be one
 SMALLEST_PATCH_ML = 1.5
 LEAST_OVERLAP = 0.15  # share of the smaller scan
-LEAST_SIMILARITY = 0.2  # of the whole, at the best shift
-GOOD_AGREEMENT = 0.65  # of the whole; below, half turns are tried too
+LEAST_SIMILARITY = 0.2  # of the whole, at a shift
+SHIFTS, BESIDE = 4, 7  # starts for each way to lie; width in steps within which one counts
+GOOD_AGREEMENT = 0.65  # of the whole; below, more shifts and half turns are tried
 LEAST_AGREEMENT = 0.5  # of a patch; below, the neighbours decide
 LEAST_BETTER = 0.005  # agreement by which another motion of a patch must win
 LARGEST_TURN_DEGREES = 15.0  # of a patch against the whole
@@ -89,14 +91,15 @@ def find_motion(current: sitk.Image, prior: sitk.Image,
     return with_loose_bones(BoneMotion(whole, sound), now, before, mask)
 
 
-def find_shift(current: sitk.Image, prior: sitk.Image) -> tuple[np.ndarray, float]:
-    """The shift under which dense tissue correlates best, for as much of it as possible.
+def find_shifts(current: sitk.Image, prior: sitk.Image) -> list[tuple[np.ndarray, float]]:
+    """The shifts under which dense tissue correlates best, for as much of it as possible.
 
     All shifts are tried at once by Fourier transforms with masks (Padfield, IEEE TIP 2012).
 
     Returns:
-        Millimetres to add to a point of the current CT to get that of the prior one, and the
-        correlation there, -1 to 1.
+        Of at most ``SHIFTS`` shifts, the best first and none beside a better one: millimetres to
+        add to a point of the current CT to get that of the prior one, and the correlation there,
+        -1 to 1. Empty where so little of the scans can overlap that nothing can be said.
     """
     first, second = (sitk.GetArrayFromImage(on_cubes(image, SEARCH_MM)).clip(150, 700).astype(float)
                      for image in (current, prior))
@@ -122,39 +125,52 @@ def find_shift(current: sitk.Image, prior: sitk.Image) -> tuple[np.ndarray, floa
     enough = ((count > LEAST_OVERLAP * min(first.size, second.size))
               & (np.minimum(shared_a, shared_b) > LEAST_OVERLAP))
     if not enough.any():
-        return np.zeros(3), -1.0
+        return []
     covariance = correlate(a, b) - sum_a * sum_b / count
     similarity = np.full(count.shape, -1.0)
     similarity[enough] = covariance[enough] / np.sqrt(spread_a[enough] * spread_b[enough])
     # one leg lies well on the other, but of two correlations that of more bone says more
     told = similarity * np.sqrt(np.maximum(shared_a, shared_b).clip(0, 1))
-    best = np.array(np.unravel_index(told.argmax(), told.shape))
+    # the grid of shifts is a ring: what lies beyond its end is at its beginning
+    peaks = np.argwhere(enough & (told == ndimage.maximum_filter(told, BESIDE, mode="wrap")))
+    best = peaks[np.argsort(-told[tuple(peaks.T)])][:SHIFTS]
     steps = np.where(best >= first.shape, best - np.array(shape), best)
     origins = physical_bounds(prior)[:, 0] - physical_bounds(current)[:, 0]
-    return steps[::-1] * SEARCH_MM + origins, float(similarity[tuple(best)])
+    return [(step[::-1] * SEARCH_MM + origins, float(similarity[tuple(place)]))
+            for step, place in zip(steps, best, strict=True)]
 
 
 def _find_whole(current: sitk.Image, prior: sitk.Image, mask: sitk.Image,
                 centre: np.ndarray) -> Rigid:
-    """The motion of the whole on coarse voxels; half turns are tried when the scans do not fit.
+    """The motion of the whole on coarse voxels, from the first start that fits well, or the best.
 
-    Where a header tells a wrong position of the patient, a scan lies turned by half a turn. The end
-    of a leg also fits that of the other one turned round: a fit of much bone says more.
+    A patient who also turned lies well on himself under no shift alone, and one leg then lies
+    better on the other. The end of a leg also fits that of the other one turned round. So several
+    starts are tried, and a fit of much bone says more.
     """
-    found = []
-    for turned, back in _half_turns(prior):
-        shift, similarity = find_shift(current, turned)
-        if similarity < LEAST_SIMILARITY:
-            continue
-        start = Rigid(back.matrix, centre, back((centre + shift)[None])[0] - centre)
+    best, fits = None, -np.inf
+    for start in _starts(current, prior, centre):
         motion, agreement = _register_whole(current, prior, mask, start)
-        found.append((motion, agreement * np.sqrt(_share_reached(mask, prior, motion))))
-        if agreement >= GOOD_AGREEMENT:
+        fit = agreement * np.sqrt(_share_reached(mask, prior, motion))
+        if best is None or fit > fits:
+            best, fits = motion, fit
+        if fits >= GOOD_AGREEMENT:
             break
-    if not found:
+    if best is None:
         raise BadInput("The two scans do not show the same part of the body: choose two CTs of one "
                        "patient that overlap.")
-    return max(found, key=lambda whole: whole[1])[0]
+    return best
+
+
+def _starts(current: sitk.Image, prior: sitk.Image, centre: np.ndarray) -> Iterator[Rigid]:
+    """Shifts of the scan as it lies, then of the scan turned by half a turn.
+
+    Where a header tells a wrong position of the patient, a scan lies so.
+    """
+    for turned, back in _half_turns(prior):
+        for shift, similarity in find_shifts(current, turned):
+            if similarity >= LEAST_SIMILARITY:
+                yield Rigid(back.matrix, centre, back((centre + shift)[None])[0] - centre)
 
 
 def _share_reached(mask: sitk.Image, prior: sitk.Image, motion: Rigid) -> float:

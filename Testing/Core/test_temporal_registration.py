@@ -30,7 +30,7 @@ from TemporalSubtractionLib.registration import (
     PATCH_DISTANCE_MM,
     SMALLEST_PATCH_ML,
     find_motion,
-    find_shift,
+    find_shifts,
 )
 from TemporalSubtractionLib.rigid_patches import BoneMotion, Patch, Rigid
 
@@ -153,7 +153,7 @@ def test_the_shift_is_found_whatever_the_origins(steps):
     moved = sitk.Image(ct)
     shift = np.array(steps) * 6.0
     moved.SetOrigin((np.array(ct.GetOrigin()) + shift).tolist())
-    found, similarity = find_shift(ct, moved)
+    found, similarity = find_shifts(ct, moved)[0]
     np.testing.assert_allclose(found, shift, atol=0.1)
     assert similarity > 0.99
 
@@ -177,8 +177,24 @@ def legs(second: tuple[float, float, float] = (0, 0, 0)) -> sitk.Image:
 @pytest.mark.parametrize("second", [(12, 16, -24), (16, 24, 0)])
 def test_one_leg_is_not_laid_on_the_other(second):
     """Neither leg lies on itself under any one shift, but one of them lies well on the other."""
-    found, _ = find_shift(legs(second), legs())
+    found, _ = find_shifts(legs(second), legs())[0]
     assert np.linalg.norm(found) < 40
+
+
+@pytest.mark.parametrize("turn", [(0, 8, 8), (0, -8, 0)])
+def test_a_patient_who_turned_is_not_laid_one_leg_on_the_other(turn):
+    """No shift alone lays both legs on themselves, and one on the other agrees at 0.85."""
+    prior = legs()
+    truth = sitk.Euler3DTransform()
+    truth.SetCenter((94, 46, 160))
+    truth.SetRotation(*np.radians(turn).tolist())
+    truth.SetTranslation((15, -10, 5))
+    current = sitk.Resample(prior, prior, truth, sitk.sitkLinear, -1000)
+    # so even a phantom would be taken for contrast agent
+    whole = find_motion(current, prior, mask=on_cubes(current, 2.0) > 300).whole
+    points = np.array([[48.0, 46, 60], [144, 46, 260]])
+    right = np.array([truth.TransformPoint(point) for point in points.tolist()])
+    assert np.linalg.norm(whole(points) - right, axis=1).max() < 5
 
 
 def test_every_bone_is_put_where_it_was(pair, motion):
