@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import enum
-import json
 import os
-from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 
 import qt
@@ -27,13 +24,10 @@ from ReadingRoomSlicerLib import (
     dicom,
     jobs,
     panel,
-    pictures,
-    reports,
     results,
     samples,
     segmentations,
     settings,
-    tables,
     transforms,
     views,
     volumes,
@@ -41,19 +35,22 @@ from ReadingRoomSlicerLib import (
 from ReadingRoomSlicerLib.flicker import Flicker
 from ReadingRoomSlicerLib.module import ReadingRoomLogic, ReadingRoomWidget
 from ReadingRoomSlicerLib.reader_study import ReaderStudyPanel
-from TemporalSubtractionLib.candidate_table import (
-    ACCEPTED,
-    DENSER,
-    MIXED,
-    REJECTED,
-    THINNER,
-    TITLES,
-    UNDECIDED,
-    CandidateRow,
-    columns_of,
-    read_rows,
-    rows_of,
-    write_rows,
+from TemporalSubtractionLib.candidate_table import ACCEPTED, DENSER, REJECTED, UNDECIDED
+from TemporalSubtractionSlicerLib import result_writing
+from TemporalSubtractionSlicerLib.candidate_view import (
+    RESULT_HEADERS,
+    candidateOf,
+    candidatesOf,
+    decide,
+    resultRow,
+    summaryOf,
+)
+from TemporalSubtractionSlicerLib.comparison_result import (
+    SHOWN_CHANGE,
+    SHOWN_OPACITY,
+    TemporalSubtractionResult,
+    loadResult,
+    showChange,
 )
 
 #
@@ -83,7 +80,6 @@ class TemporalSubtraction(ScriptedLoadableModule):
 
 LIBRARY = "TemporalSubtractionLib"
 SAMPLE_CATEGORY = "TemporalSubtraction"
-SHOWN_CHANGE, SHOWN_OPACITY = 3.0, 0.7  # until the user moves the sliders
 
 
 def _samplePart(name, which):
@@ -170,74 +166,6 @@ class TemporalSubtractionParameterNode:
     segmentation: vtkMRMLSegmentationNode
     bone: vtkMRMLSegmentationNode
     report: vtkMRMLTextNode
-
-
-#
-# Candidates
-#
-
-RESULT_HEADERS = (
-    (_("Candidate"), _("Click a candidate to see it in the views.")),
-    (_("mL"), _("Volume in millilitres.")),
-    (_("mm"), _("Diameter of a ball of this volume.")),
-    (_("z"), _("Mean change, in standard deviations of what stable bone shows.")),
-    (_("Peak"), _("Largest change, in standard deviations of what stable bone shows.")),
-    (_("HU"), _("Mean change in Hounsfield units.")),
-    (_("Status"), _("What you decided.")),
-)
-
-
-def candidatesOf(tableNode) -> list:
-    """The candidates that a table node holds, the most suspicious first."""
-    return rows_of(tables.columns(tableNode))
-
-
-def candidateOf(tableNode, key: str) -> CandidateRow:
-    """The candidate with a key."""
-    return next(candidate for candidate in candidatesOf(tableNode) if candidate.key == key)
-
-
-def decide(tableNode, key: str, status: str) -> None:
-    """Note in the table what the physician decided on a candidate."""
-    row = [candidate.key for candidate in candidatesOf(tableNode)].index(key)
-    tableNode.SetCellText(row, list(TITLES).index("status"), status)
-
-
-def colorOf(candidate) -> tuple:
-    return {DENSER: colors.DENSER, THINNER: colors.THINNER, MIXED: colors.MIXED}[candidate.kind]
-
-
-def resultRow(candidate) -> panel.ResultRow:
-    """A candidate as a line of the result table; padded, so that sorting by text sorts by size."""
-    shownKind = {DENSER: _("denser"), THINNER: _("thinner"), MIXED: _("mixed")}[candidate.kind]
-    shownStatus = {ACCEPTED: _("accepted"), REJECTED: _("rejected")}
-    values = [
-        f"{candidate.number:3d} {shownKind}" + (f", {candidate.bone}" if candidate.bone else ""),
-        f"{candidate.volume_ml:7.2f}",
-        f"{candidate.diameter_mm:5.1f}",
-        f"{candidate.mean_z:+6.1f}",
-        f"{candidate.peak_z:+6.1f}",
-        f"{candidate.hu_change:+5.0f}",
-        shownStatus.get(candidate.status, ""),
-    ]
-    toolTip = _("Suspicion {score}. Click to see it.").format(score=f"{candidate.score:.1f}")
-    return panel.ResultRow(candidate.key, values, color=colorOf(candidate), toolTip=toolTip,
-                           dimmed=candidate.status == REJECTED)
-
-
-def summaryOf(candidates, manifest) -> list:
-    """What to know about the result as a whole, in sentences."""
-    denser, thinner, mixed = (sum(candidate.kind == kind for candidate in candidates)
-                              for kind in (DENSER, THINNER, MIXED))
-    counted = (_("{count} candidates: {denser} denser, {thinner} thinner, {mixed} mixed.") if mixed
-               else _("{count} candidates: {denser} denser, {thinner} thinner."))
-    sentences = [counted.format(
-        count=len(candidates), denser=denser, thinner=thinner, mixed=mixed)
-        if candidates else _("No change was found in the bone that could be compared.")]
-    if "aligned_share" in manifest:
-        sentences.append(_("{share} % of the bone could be compared.").format(
-            share=round(100 * manifest["aligned_share"])))
-    return sentences + list(manifest.get("warnings", []))
 
 
 #
@@ -521,7 +449,7 @@ class TemporalSubtractionWidget(ReadingRoomWidget):
         wanted = (result.changeVolume, self._parameterNode.threshold, self._parameterNode.opacity)
         if wanted != self._drawnChange:
             self._drawnChange = wanted
-            self.logic.showChange(*wanted)
+            showChange(*wanted)
 
     def onShow3D(self, show) -> None:
         result = self.logic.resultOf(self._parameterNode)
@@ -556,48 +484,6 @@ def _dateText(date: str) -> str:
 #
 
 
-@dataclass
-class TemporalSubtractionResult:
-    """The nodes of one result.
-
-    currentVolume - the later CT.
-    changeVolume - change in standard deviations of stable bone (z), 0 where nothing is compared.
-    expectedVolume, errorVolume - what the CT was expected to be, and how far off that may be, HU.
-    qualityVolume - how well the CTs agree around each voxel of bone, 0.01 to 1; 0 elsewhere.
-    alignedVolume - the prior CT, aligned.
-    transform - moves the prior CT onto the current one.
-    candidates - table of what changed, with what the physician decided.
-    segmentation, bone - the candidates, and the bone that was looked at.
-    report - what was run, how long it took (the content of result.json).
-    """
-
-    # The parts that the parameter node refers to.
-    NODES = ("changeVolume", "expectedVolume", "errorVolume", "qualityVolume", "alignedVolume",
-             "transform", "candidates", "segmentation", "bone", "report")
-
-    currentVolume: vtkMRMLScalarVolumeNode
-    changeVolume: vtkMRMLScalarVolumeNode
-    expectedVolume: vtkMRMLScalarVolumeNode
-    errorVolume: vtkMRMLScalarVolumeNode
-    qualityVolume: vtkMRMLScalarVolumeNode
-    alignedVolume: vtkMRMLScalarVolumeNode
-    transform: vtkMRMLTransformNode
-    candidates: vtkMRMLTableNode
-    segmentation: vtkMRMLSegmentationNode
-    bone: vtkMRMLSegmentationNode
-    report: vtkMRMLTextNode
-
-    @property
-    def manifest(self) -> dict:
-        return results.manifestOf(self.report)
-
-    @property
-    def maps(self) -> dict:
-        """The volumes by their role among the files of a result."""
-        return {"z": self.changeVolume, "expected": self.expectedVolume, "error": self.errorVolume,
-                "quality": self.qualityVolume, "prior_aligned": self.alignedVolume}
-
-
 class TemporalSubtractionLogic(ReadingRoomLogic):
     """
     Runs the subtraction and puts the result into the scene. Needs no widget::
@@ -608,12 +494,6 @@ class TemporalSubtractionLogic(ReadingRoomLogic):
 
     library = LIBRARY
     parameterNodeClass = TemporalSubtractionParameterNode
-
-    BONE_COLOR = (241, 214, 145)
-    BONE_OPACITY = 0.25
-    BONE_WINDOW = (-400.0, 1100.0)  # HU, of the pictures of the report
-    PICTURE_MM, PICTURE_PIXELS = 80.0, 320
-    AIR = -1000.0  # HU
 
     def resultOf(self, parameterNode):
         """The result that a parameter node refers to; None when a needed part is not there."""
@@ -696,67 +576,9 @@ class TemporalSubtractionLogic(ReadingRoomLogic):
             return arguments
 
         def load(manifest):
-            return self._loadResult(manifest, currentVolume, previous)
+            return loadResult(manifest, currentVolume, previous)
 
         return self._runner.runInFolder(prepare, load, onFinished, onFailed, onProgress, wait)
-
-    def _loadResult(self, manifest, currentVolume, previous) -> TemporalSubtractionResult:
-        """Put a result folder into the scene, where the current CT is."""
-        if currentVolume.GetScene() is not slicer.mrmlScene:
-            raise RuntimeError(_("the CT is no longer in the scene"))
-        if previous and previous.currentVolume != currentVolume:
-            previous = None
-        result = self._resultNodes(currentVolume, previous)
-        files = {role: os.path.join(manifest["folder"], name)
-                 for role, name in manifest["files"].items()}
-        for role, volumeNode in result.maps.items():
-            volumes.readVolume(volumeNode, files[role])
-            volumeNode.CreateDefaultDisplayNodes()
-        transforms.readTransform(result.transform, files["transform"])
-        candidates = read_rows(files["candidates"])
-        tables.setColumns(result.candidates, columns_of(candidates))
-        segmentations.readLabels(result.segmentation, files["candidate_labels"], {
-            candidate.number: (candidate.key, candidate.name, colorOf(candidate))
-            for candidate in candidates}, currentVolume)
-        result.segmentation.GetDisplayNode().SetVisibility2DFill(False)  # the map fills them
-        segmentations.readLabels(
-            result.bone, files["bone"], {1: ("bone", _("Bone"), self.BONE_COLOR)}, currentVolume)
-        result.bone.GetDisplayNode().SetVisibility2D(False)
-        result.bone.GetDisplayNode().SetOpacity3D(self.BONE_OPACITY)
-        results.keepManifest(result.report, manifest)
-        for name in TemporalSubtractionResult.NODES:
-            volumes.placeWith(getattr(result, name), currentVolume)
-        views.showBackground(currentVolume)
-        views.showOverlay(result.changeVolume, True)
-        views.linkSlices()
-        self.showChange(result.changeVolume, SHOWN_CHANGE, SHOWN_OPACITY)
-        return result
-
-    def _resultNodes(self, currentVolume, previous) -> TemporalSubtractionResult:
-        """The nodes to fill: those of the previous result where they still have their names."""
-        parts = {
-            "changeVolume": ("vtkMRMLScalarVolumeNode", _("{name} change")),
-            "expectedVolume": ("vtkMRMLScalarVolumeNode", _("{name} expected")),
-            "errorVolume": ("vtkMRMLScalarVolumeNode", _("{name} expected error")),
-            "qualityVolume": ("vtkMRMLScalarVolumeNode", _("{name} alignment quality")),
-            "alignedVolume": ("vtkMRMLScalarVolumeNode", _("{name} prior aligned")),
-            "transform": ("vtkMRMLTransformNode", _("{name} from prior")),
-            "candidates": ("vtkMRMLTableNode", _("{name} candidates")),
-            "segmentation": ("vtkMRMLSegmentationNode", _("{name} changed bone")),
-            "bone": ("vtkMRMLSegmentationNode", _("{name} bone")),
-            "report": ("vtkMRMLTextNode", _("{name} comparison")),
-        }
-        return TemporalSubtractionResult(currentVolume, **{
-            part: results.nodeFor(className, text.format(name=currentVolume.GetName()),
-                                  previous and getattr(previous, part))
-            for part, (className, text) in parts.items()})
-
-    def showChange(self, changeVolume, threshold: float, opacity: float) -> None:
-        """Draw the changes from a threshold on, wherever they are shown."""
-        volumes.showAsChange(changeVolume, threshold)
-        if views.isOverlay(changeVolume):
-            views.showOverlay(changeVolume, True, opacity)
-        views.setVolumeRendering(changeVolume, colors.changeRendering(threshold))
 
     def export(self, result: TemporalSubtractionResult, folder: str) -> str:
         """
@@ -766,33 +588,7 @@ class TemporalSubtractionLogic(ReadingRoomLogic):
         :param folder: a new folder, named after the segmentation, is made in it.
         :return: path of the new folder.
         """
-        target = results.makeFolder(result.segmentation, folder)
-
-        def path(name):
-            return os.path.join(target, name)
-
-        for role, volumeNode in result.maps.items():
-            if volumeNode:
-                volumes.writeVolume(volumeNode, path(f"{role}.nrrd"))
-        if result.transform:
-            transforms.writeTransform(result.transform, path("transform.h5"))
-        candidates = candidatesOf(result.candidates)
-        write_rows(candidates, path("candidates.csv"))
-        if result.currentVolume:
-            segmentations.writeLabels(
-                result.segmentation, {c.key: c.number for c in candidates}, result.currentVolume,
-                path("candidates.nrrd"))
-            if result.bone:
-                segmentations.writeLabels(
-                    result.bone, {"bone": 1}, result.currentVolume, path("bone.nrrd"))
-        accepted = [candidate for candidate in candidates if candidate.status == ACCEPTED]
-        if accepted:
-            segmentations.writeSegmentation(
-                result.segmentation, path("segmentation.seg.nrrd"), [c.key for c in accepted])
-        results.writeManifest(result.report, path("result.json"))
-        with open(path("report.html"), "w", encoding="utf-8") as file:
-            file.write(self._reportPage(result, candidates, accepted))
-        return target
+        return result_writing.writeResult(result, folder, self.getParameterNode().threshold)
 
     def saveAsDicom(self, result: TemporalSubtractionResult, folder: str, wait: bool = False,
                     onProgress=None, onFinished=None, onFailed=None):
@@ -814,68 +610,11 @@ class TemporalSubtractionLogic(ReadingRoomLogic):
         def prepare(temporary):
             compared = os.path.join(temporary, "compared")
             os.mkdir(compared)
-            files = {"candidates": "candidates.csv", "candidate_labels": "candidates.nrrd",
-                     "expected": "expected.nrrd"}
-            paths = {role: os.path.join(compared, name) for role, name in files.items()}
-            candidates = candidatesOf(result.candidates)
-            write_rows(candidates, paths["candidates"])
-            segmentations.writeLabels(
-                result.segmentation, {c.key: c.number for c in candidates}, result.currentVolume,
-                paths["candidate_labels"])
-            volumes.writeVolume(result.expectedVolume, paths["expected"])
-            with open(os.path.join(compared, "result.json"), "w", encoding="utf-8") as file:
-                json.dump(result.manifest | {"files": files}, file)
+            result_writing.writeForFindings(result, compared)
             return ["findings", compared, current, "--output", target, "--progress", "json"]
 
         return self._runner.runInFolder(prepare, lambda manifest: manifest["folder"], onFinished,
                                         onFailed, onProgress, wait)
-
-    def _reportPage(self, result, candidates, accepted) -> str:
-        """The report: what was compared, and the accepted candidates with pictures."""
-        rejected = sum(candidate.status == REJECTED for candidate in candidates)
-        sentences = [
-            " ".join(summaryOf(candidates, result.manifest)),
-            _("{accepted} accepted, {rejected} rejected, {open} not decided.").format(
-                accepted=len(accepted), rejected=rejected,
-                open=len(candidates) - len(accepted) - rejected),
-            _("Pictures: {mm} mm wide, seen as radiologists do. Green is denser than expected,"
-              " orange is thinner.").format(mm=round(self.PICTURE_MM)),
-        ]
-        findings = [reports.Finding(candidate.name, self._measures(candidate),
-                                    self._pictures(result, candidate.point_ras))
-                    for candidate in accepted]
-        name = result.currentVolume.GetName() if result.currentVolume else ""
-        return reports.page(
-            _("{name}: bone compared with the prior CT").format(name=name), sentences, findings)
-
-    def _measures(self, candidate) -> str:
-        bone = f"{candidate.bone}. " if candidate.bone else ""
-        return bone + _(
-            "{volume} mL, diameter {diameter} mm, mean z {mean}, peak z {peak}, change"
-            " {change} HU.").format(
-                volume=f"{candidate.volume_ml:.2f}", diameter=f"{candidate.diameter_mm:.1f}",
-                mean=f"{candidate.mean_z:+.1f}", peak=f"{candidate.peak_z:+.1f}",
-                change=f"{candidate.hu_change:+.0f}")
-
-    def _pictures(self, result, point) -> list:
-        """Three planes through a point, each as it was, as it is, and with the changes."""
-        threshold = self.getParameterNode().threshold
-        scans = [(volumeNode, when) for volumeNode, when in (
-            (result.alignedVolume, _("prior")), (result.currentVolume, _("current")))
-            if volumeNode]
-        found = []
-        for orientation, title in ((pictures.AXIAL, _("axial")), (pictures.CORONAL, _("coronal")),
-                                   (pictures.SAGITTAL, _("sagittal"))):
-            plane = partial(pictures.plane, point=point, orientation=orientation,
-                            width=self.PICTURE_MM, pixels=self.PICTURE_PIXELS)
-            for volumeNode, when in scans:
-                picture = pictures.grey(plane(volumeNode, outside=self.AIR), *self.BONE_WINDOW)
-                found.append((f"{title}, {when}", picture))
-            if result.currentVolume:
-                change = plane(result.changeVolume, outside=0.0)
-                found.append((f"{title}, {_('change')}", pictures.overlay(
-                    picture, change, colors.changeRamp(threshold), threshold)))
-        return [(caption, pictures.asDataAddress(picture)) for caption, picture in found]
 
 
 #

@@ -275,7 +275,7 @@ def test_nodes_lie_where_the_current_ct_lies(quick):
         node.GetRASBounds(bounds[0])
         current.GetRASBounds(bounds[1])
         assert np.allclose(*bounds)
-    from TemporalSubtraction import TemporalSubtractionResult
+    from TemporalSubtractionSlicerLib.comparison_result import TemporalSubtractionResult
 
     for name in TemporalSubtractionResult.NODES:
         node = getattr(result, name)
@@ -371,7 +371,9 @@ def test_changes_are_drawn_green_and_orange_from_the_threshold_on(quick, result,
     red, green, blue = picture_of(slicer_pictures, THIN)
     assert red > green + 20 > blue + 40
     assert is_grey(picture_of(slicer_pictures, (20, 14, 12)))  # stable bone
-    quick.logic.showChange(result.changeVolume, 7.9, 0.7)
+    from TemporalSubtractionSlicerLib.comparison_result import showChange
+
+    showChange(result.changeVolume, 7.9, 0.7)
     assert not is_grey(picture_of(slicer_pictures, THIN))
     import slicer
     voxels = slicer.util.arrayFromVolume(result.changeVolume)
@@ -887,7 +889,7 @@ def test_real_command_takes_what_the_panel_gives(widget):
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(moved))
     widget._parameterNode.givenTransform = transform
     result = apply(widget, prior, current)
-    from TemporalSubtraction import candidatesOf
+    from TemporalSubtractionSlicerLib.candidate_view import candidatesOf
 
     first = candidatesOf(result.candidates)[0]
     assert first.kind == "denser"

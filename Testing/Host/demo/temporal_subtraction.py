@@ -46,7 +46,7 @@ def main(folder: Path) -> None:
 
 def places(table) -> list:
     """Places of the candidates, RAS."""
-    from TemporalSubtraction import candidatesOf
+    from TemporalSubtractionSlicerLib.candidate_view import candidatesOf
 
     return [candidate.point_ras for candidate in candidatesOf(table)]
 
