@@ -22,8 +22,9 @@ from ReadingRoomLib.montecarlo import dropout_active, sample_seed, summarise_sam
 
 from .body import AIR_HU, find_body
 from .networks import ContextUNet
-from .prediction import MeanConfidence, Prediction, without_islands
+from .prediction import MeanConfidence, Prediction, pits, without_islands
 from .recipes import Recipe, to_channels
+from .structures import FEMUR
 
 BATCH = 8  # working slices labelled at once
 
@@ -70,7 +71,7 @@ class WorkingGrid:
 
     def __init__(self, ct: np.ndarray, spacing: tuple[float, float, float],
                  recipe: Recipe) -> None:
-        self.ct, self.spacing = ct, spacing
+        self.ct, self.spacing, self.recipe = ct, spacing, recipe
         rows, columns = find_body(ct, spacing)
         extents = [(0, ct.shape[0]), (rows.start, rows.stop - rows.start),
                    (columns.start, columns.stop - columns.start)]
@@ -247,29 +248,30 @@ class _Writer:
         self.uncertainty[place] = fine[-1].numpy()
 
     def finish(self) -> Prediction:
-        self._remove_islands()
+        self._tidy()
         return Prediction(self.labels, self.uncertainty, self.confidence.value)
 
-    def _remove_islands(self) -> None:
-        """Drop parts of a structure that are far smaller than its largest part.
+    def _tidy(self) -> None:
+        """Drop parts of a structure that are far smaller than its largest part; fill the femurs.
 
         Judged on the working grid, where it costs little. Near an island only the labels that are
         there without it remain.
         """
         cleaned, near = without_islands(self.working_labels)
-        if not near.any():
-            return
+        hollow = pits(cleaned, self.grid.recipe.spacing, FEMUR)
         z_axis, y_axis, x_axis = self.grid.axes
         nearest = [
             np.array([round(axis.in_working(axis.first + v)) for v in range(axis.count)])
             .clip(0, axis.size - 1) for axis in (z_axis, y_axis, x_axis)
         ]
+        fine = np.ix_(nearest[1], nearest[2])
         for z in range(len(self.labels)):
-            plane = near[nearest[0][z]]
-            if plane.any():
-                fine = np.ix_(nearest[1], nearest[2])
-                view = self.labels[z, self.grid.rows, self.grid.columns]
-                view[plane[fine] & (view != cleaned[nearest[0][z]][fine])] = 0
+            working = nearest[0][z]
+            view = self.labels[z, self.grid.rows, self.grid.columns]
+            if near[working].any():
+                view[near[working][fine] & (view != cleaned[working][fine])] = 0
+            if hollow[working].any():
+                view[hollow[working][fine] & (view == 0)] = FEMUR
 
 
 def _refine(stack: torch.Tensor, y_axis: Axis, x_axis: Axis) -> torch.Tensor:

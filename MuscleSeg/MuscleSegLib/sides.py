@@ -10,10 +10,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from .structures import LEFT_OFFSET, STRUCTURES
+from .structures import FEMUR, LEFT_OFFSET, STRUCTURES
 
 SACRUM = next(s.value for s in STRUCTURES if s.name == "sacrum")
-FEMUR = next(s.value for s in STRUCTURES if s.name == "femur")
 MEDIAL_OF_FEMUR = tuple(
     s.value for s in STRUCTURES if s.name in ("adductors", "gracilis", "vastus_medialis")
 )

@@ -123,6 +123,8 @@ STRUCTURES = tuple(
 )
 """All 22 structures; ``STRUCTURES[i].value == i + 1``."""
 
+FEMUR = next(structure.value for structure in STRUCTURES if structure.name == "femur")
+
 
 @dataclass(frozen=True)
 class LabelledStructure:

@@ -13,7 +13,7 @@ from MuscleSegLib import inference
 from MuscleSegLib.body import find_body
 from MuscleSegLib.inference import Axis, WorkingGrid, _Writer, segment, segment_modern
 from MuscleSegLib.networks import ContextUNet
-from MuscleSegLib.prediction import without_islands
+from MuscleSegLib.prediction import PIT_MM, pits, without_islands
 from MuscleSegLib.recipes import MODERN
 from ReadingRoomLib.errors import BadInput
 
@@ -252,6 +252,59 @@ def test_an_island_within_another_structure_costs_that_structure_nothing():
     cleaned, near = without_islands(labels)
     assert (cleaned != labels).sum() == 1 and cleaned[4, 7, 8] == 0
     assert near.sum() == 27
+
+
+def shaft(spacing: tuple[float, float, float]) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """A solid bone, 30 mm thick, and the places of its voxels in mm from its axis."""
+    counts = [round(size / step) for size, step in zip((90, 60, 60), spacing, strict=True)]
+    z, y, x = np.meshgrid(*[(np.arange(n) - (n - 1) / 2) * step
+                            for n, step in zip(counts, spacing, strict=True)], indexing="ij")
+    return (np.hypot(x, y) < 15) & (np.abs(z) < 40), (z, y, x)
+
+
+@pytest.mark.parametrize("spacing", [(3.0, 2.0, 2.0), (5.0, 1.0, 1.5)])
+def test_holes_and_pits_of_a_bone_are_found_and_other_structures_kept(spacing):
+    bone, (z, y, x) = shaft(spacing)
+    hole = np.sqrt(x**2 + y**2 + z**2) < 5
+    pit = (np.abs(x) < 4) & (y > 5) & (np.abs(z - 20) < 6) & bone
+    muscle = (np.abs(x) < 4) & (y < -8) & (np.abs(z + 20) < 6) & bone
+    labels = np.where(bone & ~hole & ~pit, 2, 0).astype(np.uint8)
+    labels[muscle] = 7
+    found = pits(labels, spacing, 2)
+    assert found[hole].all() and not found[muscle].any()
+    # a pit is filled but for what a ball still reaches from its mouth
+    deep = pit & (y < 10)
+    assert deep.sum() > 10 and found[deep].all()
+    assert not (found & ~bone).any()
+
+
+def test_a_bay_that_a_ball_fits_into_is_no_pit():
+    spacing = (3.0, 2.0, 2.0)
+    bone, (z, y, x) = shaft(spacing)
+    bay = (np.abs(z) < PIT_MM + 4) & (x > 0)
+    found = pits(np.where(bone & ~bay, 2, 0).astype(np.uint8), spacing, 2)
+    assert not found[(np.abs(z) < 3) & (x > 5)].any()
+    assert not pits(np.zeros((4, 5, 6), np.uint8), spacing, 2).any()
+
+
+def test_a_bone_that_metal_blacked_out_is_whole_on_the_grid_of_the_ct():
+    """As a nail's streaks do: a part of the shaft is taken for nothing."""
+    _, (z, y, x) = shaft((1.0, 1.0, 1.0))
+    ct = np.where(np.hypot(x, y) < 28, 40, -1000).astype(np.int16)
+    grid = WorkingGrid(ct, (1.0, 1.0, 1.0), MODERN)
+    writer = _Writer(grid)
+    sizes = [axis.size for axis in grid.axes]
+    centres = np.meshgrid(*[[axis.in_ct(i) for i in range(n)] for axis, n in zip(
+        grid.axes, sizes, strict=True)], indexing="ij")
+    z, y, x = (place - (n - 1) / 2 for place, n in zip(centres, ct.shape, strict=True))
+    shown = (np.hypot(x, y) < 15) & (np.abs(z) < 40) & ~((np.abs(x) < 4) & (np.abs(z) < 8))
+    probability = torch.zeros(23, *sizes)
+    probability[2] = torch.from_numpy(shown.astype(np.float32))
+    probability[0] = 1 - probability[2]
+    writer.add(0, probability, torch.zeros(sizes))
+    labels = writer.finish().labels
+    inside = np.hypot(*np.meshgrid(*[np.arange(60) - 29.5] * 2)) < 8
+    assert (labels[10:80, inside] == 2).all()
 
 
 def test_an_island_is_removed_on_the_grid_of_the_ct_too(network):

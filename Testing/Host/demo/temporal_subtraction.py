@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 import slicerhost
 from slicerhost import views
@@ -69,13 +70,23 @@ def draw_overview(result, point) -> np.ndarray:
     result.alignedVolume.GetDisplayNode().SetWindowLevel(*BONE_WINDOW)
     outlines = result.segmentation.GetDisplayNode()
     parts = []
-    for background, change in ((result.alignedVolume, None), (result.currentVolume, None),
-                               (result.currentVolume, result.changeVolume)):
+    for caption, background, change in (
+            ("prior, aligned", result.alignedVolume, None), ("current", result.currentVolume, None),
+            ("current with what changed", result.currentVolume, result.changeVolume)):
         outlines.SetVisibility(False)
         views.show_slices(background, change, opacity=0.8)
-        parts.append(views.slice_picture("axial", SIZE, point, FIELD_OF_VIEW))
+        picture = views.slice_picture("axial", SIZE, point, FIELD_OF_VIEW)
+        parts.append(with_caption(picture, caption))
     outlines.SetVisibility(True)
     return np.concatenate(parts, axis=1)
+
+
+def with_caption(picture: np.ndarray, caption: str) -> np.ndarray:
+    """The picture with words in its upper left corner."""
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    ImageDraw.Draw(image).text((12, 10), caption, fill=(255, 255, 255),
+                               font=ImageFont.load_default(size=20))
+    return np.asarray(image)
 
 
 if __name__ == "__main__":
