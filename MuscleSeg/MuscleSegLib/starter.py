@@ -239,17 +239,42 @@ def export(
     plan = PLANS[recipe]
     state = torch.load(work / CHECKPOINT, map_location="cpu", weights_only=True)
     started = json.loads((work / START).read_text("utf-8")) if (work / START).exists() else None
-    measured = {path.stem: json.loads(path.read_text("utf-8"))
-                for name in plan.measured if scores
-                for path in [scores / f"{name}.json"] if path.exists()}
+    _write(plan, state["average"], state["step"], started, _measured(plan, scores), output,
+           getattr(torch, stored) if stored else plan.stored)
+
+
+@app.command()
+def rescore(
+    scores: Annotated[Path, typer.Option(help="Folder with what make bench measured anew.")],
+    recipe: RecipeOption = "modern",
+) -> None:
+    """Put new scores into the bundle that the module carries; its weights stay as they are."""
+    plan = PLANS[recipe]
+    bundle = load_bundle(FOLDER / "Models" / plan.bundle, [plan.definition["_target_"]])
+    known = bundle.metadata
+    started = known.get("started_from")
+    steps = known["training_steps"] - (started["training_steps"] if started else 0)
+    _write(plan, bundle.network.state_dict(), steps, started,
+           known["eval_metrics"] | _measured(plan, scores), None, plan.stored)
+
+
+def _measured(plan: Plan, scores: Path | None) -> dict:
+    """What ``make bench`` measured of a plan's model, as far as it is there."""
+    return {path.stem: json.loads(path.read_text("utf-8"))
+            for name in plan.measured if scores
+            for path in [scores / f"{name}.json"] if path.exists()}
+
+
+def _write(plan: Plan, weights: dict, steps: int, started: dict | None, measured: dict,
+           output: Path | None, dtype: torch.dtype) -> None:
+    """Write a bundle with its card; the module's own is listed where no other folder is named."""
     card = (FOLDER / "starter_card.md").read_text("utf-8").format(
         name=plan.bundle, how_it_works=textwrap.fill(plan.how_it_works, 100),
-        training=textwrap.fill(_training_text(plan, state["step"], started), 100),
+        training=textwrap.fill(_training_text(plan, steps, started), 100),
         scores=_scores_text(measured))
     bundle = output or FOLDER / "Models" / plan.bundle
-    metadata = _metadata(plan, state["step"], started, measured)
-    sha256 = write_bundle(bundle, plan.definition, state["average"], metadata, card,
-                          dtype=getattr(torch, stored) if stored else plan.stored,
+    sha256 = write_bundle(bundle, plan.definition, weights,
+                          _metadata(plan, steps, started, measured), card, dtype=dtype,
                           overwrite=True)
     if output is None:
         list_bundle(FOLDER / "models.json", bundle, "MuscleSeg")

@@ -173,6 +173,19 @@ def test_a_bundle_of_the_module_is_listed(small, tmp_path, monkeypatch):
     bundle = load_bundle(tmp_path / "Lib" / listed[1]["path"], NETWORKS, listed[1]["sha256"])
     assert bundle.metadata["recipe"] == listed[1]["recipe"] == "modern"
 
+    weights = (bundle.folder / "models" / "model.safetensors").read_bytes()
+    (tmp_path / "held-out.json").write_text(json.dumps({
+        "dataset": "three people", "samples": 10,
+        "structures": {"femur": {"dice": 0.812, "asd_mm": 1.234}}}))
+    call("rescore", "--scores", tmp_path)
+    [entry] = [e for e in json.loads(registry.read_text())["models"] if e["name"] == "starter"]
+    again = load_bundle(bundle.folder, NETWORKS, entry["sha256"])
+    assert (again.folder / "models" / "model.safetensors").read_bytes() == weights
+    assert "| femur | 0.81 | 1.23 |" in again.model_card
+    scores = ("eval_metrics", "monai_version", "pytorch_version", "numpy_version")
+    assert ({key: value for key, value in again.metadata.items() if key not in scores}
+            == {key: value for key, value in bundle.metadata.items() if key not in scores})
+
 
 def test_scores_are_printed_on_the_card_with_their_data(small, tmp_path):
     scores = tmp_path / "scores"
