@@ -541,7 +541,7 @@ class HeadCTTriageLogic(ReadingRoomLogic):
         return self._judge(
             lambda folder: self._writeVolume(inputVolume, folder), load,
             {"model": model, "recipe": recipe, "most-missed": mostMissed, "error": error,
-             "device": device, "seed": seed}, onFinished, onFailed, onProgress, wait)
+             "age": dicom.ageOf(inputVolume), "device": device, "seed": seed}, onFinished, onFailed, onProgress, wait)
 
     def judgeStudy(self, study, model: str, mostMissed: float, error: float, device: str,
                    seed: int, onProgress=None, onFinished=None, onFailed=None) -> None:
@@ -562,9 +562,11 @@ class HeadCTTriageLogic(ReadingRoomLogic):
                 raise RuntimeError(worklist_panel.NOT_IN_SCENE)
             return self._writeVolume(volumeNode, folder)
 
+        volumeNode = worklist_panel.volumeOf(study)  # of files, the command reads the age itself
+        age = dicom.ageOf(volumeNode) if volumeNode else None
         self._judge(write, lambda manifest: manifest,
-                    {"model": model, "most-missed": mostMissed, "error": error, "device": device,
-                     "seed": seed}, onFinished, onFailed, onProgress)
+                    {"model": model, "most-missed": mostMissed, "error": error, "age": age,
+                     "device": device, "seed": seed}, onFinished, onFailed, onProgress)
 
     def _judge(self, write, load, options, onFinished, onFailed, onProgress, wait=False):
         """Run the command; its result is kept in the folder, and the log tells how it ended.

@@ -43,6 +43,9 @@ def judge(
         min=0.001, max=0.5, help="Share of heads for which the tags that are not excluded may "
                                  "not hold the true one; less makes \"uncertain\" more frequent.",
     )] = 0.05,
+    age: Annotated[float | None, typer.Option(
+        min=0, max=130, help="Age of the patient in years, where the image does not tell it; it "
+                             "is not written into the result.")] = None,
     device: DeviceOption = "auto",
     progress: ProgressOption = "bar",
     seed: SeedOption = 0,
@@ -57,7 +60,7 @@ def judge(
         # heavy imports only now: help and wrong options are answered at once
         from .judge_command import run
 
-        run(job, ct, model, recipe, most_missed, error)
+        run(job, ct, model, recipe, most_missed, error, age)
 
 
 @app.command()

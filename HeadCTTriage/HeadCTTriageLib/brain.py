@@ -27,6 +27,7 @@ LEAST_ENCLOSED = 0.8  # share of the surface; brains have 0.99, other parts of t
 LEAST_ML, MOST_ML = 250.0, 2200.0  # a newborn; the largest
 LEAST_AREA = 0.1  # of a slice against the largest; the canal of the spine has less
 MOST_CUT = 0.35  # share of the surface that may lie at the end of the scan
+REVERSED = 0.09  # of the brain's length, by which its lower part lies in front of the upper one
 _BALL = ndimage.generate_binary_structure(3, 1)
 
 
@@ -40,6 +41,7 @@ class Brain:
         lowest_mm, highest_mm: first and last height along S where its cross-section has a tenth of
             the largest, in the patient.
         cut_below, cut_above: whether the scan ends before it does.
+        back_in_front: whether the back of it lies where the image says that the front is.
     """
 
     mask: sitk.Image
@@ -48,6 +50,7 @@ class Brain:
     highest_mm: float
     cut_below: bool
     cut_above: bool
+    back_in_front: bool
 
 
 def locate_brain(ct: sitk.Image) -> Brain:
@@ -95,4 +98,15 @@ def _brain(padded: np.ndarray, cubes: sitk.Image, volume: float) -> Brain:
     return Brain(
         image_like(mask.astype(np.uint8), cubes), float(volume),
         bottom + (first - 0.5) * CUBE_MM, bottom + (last + 0.5) * CUBE_MM,
-        cut_below=first == 0, cut_above=last == len(mask) - 1)
+        cut_below=first == 0, cut_above=last == len(mask) - 1,
+        back_in_front=_back_in_front(mask))
+
+
+def _back_in_front(mask: np.ndarray) -> bool:
+    """Whether the lower part, most of which is at the back of a head, lies at the front."""
+    heights, rows = np.flatnonzero(mask.any((1, 2))), np.flatnonzero(mask.any((0, 2)))
+    high = heights[-1] - heights[0]
+    z, y, _ = np.nonzero(mask)
+    lower, upper = (y[part].mean() for part in (
+        z < heights[0] + high / 3, z > heights[0] + high / 2))
+    return bool(upper - lower > REVERSED * (rows[-1] - rows[0]))

@@ -13,6 +13,7 @@ from ReadingRoomLib.phantoms.head_findings import KINDS
 from ReadingRoomLib.results import DISCLAIMER
 
 from .colors import COLORS, TAG_COLORS
+from .decisions import ENLARGED_VENTRICLES
 from .judging import Judgement
 
 CONTACT_SHEET = "contact_sheet.png"
@@ -44,6 +45,9 @@ def _lines(judgement: Judgement, simulated: bool) -> list[str]:
     if shift is not None and abs(shift) >= 2:
         lines.append(f"Midline shift of about {abs(shift):.0f} mm to the "
                      f"{'left' if shift > 0 else 'right'}")
+    if judgement.ventricle_index is not None:
+        lines.append(f"Evans' index of the ventricles {judgement.ventricle_index:.2f} (above "
+                     f"{ENLARGED_VENTRICLES} they count as enlarged)")
     lines += judgement.doubts
     learned = "Learned from simulated heads. " if simulated else ""
     return [*lines, learned + DISCLAIMER]

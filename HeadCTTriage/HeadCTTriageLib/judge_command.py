@@ -19,7 +19,7 @@ STAGES = {"locate": "Finding the brain", "slices": "Cutting slices", "judge": "J
 
 
 def run(job: Job, ct: Path, model: str, recipe: str | None, most_missed: float,
-        error: float) -> None:
+        error: float, age: float | None = None) -> None:
     """Judge ``ct`` and write everything into the job's folder.
 
     Args:
@@ -29,6 +29,7 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, most_missed: float,
         recipe: what the model must have been trained as, or None.
         most_missed: share of urgent heads that may be missed.
         error: share of heads of which the sets of tags may not hold the true one.
+        age: of the patient, years, where the image does not tell it. It is not written.
 
     Raises:
         BadInput: the image is no CT of a head.
@@ -50,7 +51,8 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, most_missed: float,
         job.progress.stage("judge", len(STAGES) + 1, "Judging")
         stages = list(STAGES)
         return judge_of(bundle, device, most_missed, error)(
-            source.image, lambda stage: job.progress.advance(stages.index(stage)))
+            source.image, lambda stage: job.progress.advance(stages.index(stage)),
+            source.age if age is None else age, source.kernel)
 
     fallback = MemoryFallback(1, job.device, job.warn)
     judgement = fallback.run(compute)

@@ -21,7 +21,8 @@ from .misses import CONFIDENCE, cases_needed
 from .reasons import Region, regions_of, without_bone
 from .slices import cut_slices, in_windows, slice_heights, slice_origin
 from .triage import Tag
-from .unusual import unusual_features
+from .unusual import MOST_NOISE_HU, noise_hu, unusual_features
+from .ventricles import ventricle_index
 
 MOST_MISSED = 0.05  # of urgent heads
 ERROR = 0.05  # of what the sets of tags promise
@@ -46,6 +47,7 @@ class Judgement:
         regions, marks: what looks like a finding, see :func:`.reasons.regions_of`.
         slices: as they were judged, brain window first, (slices, windows, height, width).
         brain: where it was found.
+        ventricle_index: Evans' index; None where it cannot be measured.
         timings: seconds by stage.
     """
 
@@ -63,11 +65,12 @@ class Judgement:
     marks: np.ndarray | None = field(repr=False)
     slices: np.ndarray = field(repr=False)
     brain: Brain = field(repr=False)
+    ventricle_index: float | None
     timings: dict[str, float] = field(repr=False)
 
     def written(self) -> dict[str, Any]:
         """For ``result.json``."""
-        shift = self.answer.shift_mm
+        shift, index = self.answer.shift_mm, self.ventricle_index
         return {
             "urgent_probability": round(self.urgent_probability, 4),
             "interval": [round(end, 4) for end in self.interval],
@@ -82,6 +85,7 @@ class Judgement:
             "reasons": {
                 "regions": [region.written() for region in self.regions],
                 "midline_shift_mm": None if shift is None else round(shift, 1),
+                "ventricle_index": None if index is None else round(index, 2),
                 "slices": [
                     {"slice": number, "weight": round(float(weight), 4)}
                     for number, weight in enumerate(self.answer.attention, 1)],
@@ -119,13 +123,14 @@ class Judge:
             f"{cases_needed(most_missed)} urgent heads without a miss, and the model knows "
             f"{urgent}. Nothing is said to be able to wait.")
 
-    def __call__(self, ct: sitk.Image,
-                 on_stage: Callable[[str], None] = lambda stage: None) -> Judgement:
+    def __call__(self, ct: sitk.Image, on_stage: Callable[[str], None] = lambda stage: None,
+                 age: float | None = None, kernel: str = "") -> Judgement:
         """Judge a CT.
 
         Args:
             ct: HU; any grid, LPS.
             on_stage: called with what comes next.
+            age, kernel: as :func:`.unusual.unusual_features` takes them.
 
         Raises:
             BadInput: the CT shows no head.
@@ -133,10 +138,13 @@ class Judge:
         clock = _Clock(on_stage)
         clock("locate")
         brain = locate_brain(ct)
-        doubts = unusual_features(ct, brain)
+        doubts = unusual_features(ct, brain, age, kernel)
         clock("slices")
         sampling = self.recipe.sampling
         density = cut_slices(ct, brain, sampling)
+        if noise_hu(density) > MOST_NOISE_HU:
+            doubts.append("The images are so noisy that blood may be hidden, as with low dose or a "
+                          "kernel for bone.")
         slices = in_windows(density, sampling.windows)
         clock("judge")
         answer = self.recipe.read(self.network(self.recipe.inputs(slices)))
@@ -146,8 +154,9 @@ class Judge:
             doubts.append("A little noise changes what the model says of this head.")
         clock("reasons")
         regions, marks = self._regions(answer, brain, density)
+        index = ventricle_index(ct, brain)
         clock.stop()
-        return self._judgement(answer, brain, doubts, regions, marks, slices, clock.seconds)
+        return self._judgement(answer, brain, doubts, regions, marks, slices, index, clock.seconds)
 
     def _noise_decides(self, density: np.ndarray, score: float) -> bool:
         """Whether noise as of a slightly lower dose moves a head across the threshold."""
@@ -158,7 +167,7 @@ class Judge:
         again = self.recipe.read(self.network(self.recipe.inputs(slices))).scores[RED]
         return bool((again >= self._limit) != (score >= self._limit))
 
-    def _judgement(self, answer, brain, doubts, regions, marks, slices, timings) -> Judgement:
+    def _judgement(self, answer, brain, doubts, regions, marks, slices, index, timings) -> Judgement:
         score = float(answer.scores[RED])
         probability, low, high = self.certainty.urgent(score)
         may_wait, may_be_urgent = self.certainty.may_be(score, self.error)
@@ -173,7 +182,7 @@ class Judge:
         return Judgement(probability, (low, high), tags, _shown(tags, decision),
                          self.certainty.tags_within(answer.scores, self.error), decision,
                          self.threshold, self.promise, doubts, answer, regions, marks, slices,
-                         brain, timings)
+                         brain, index, timings)
 
     def _regions(self, answer: Answer, brain: Brain, density: np.ndarray,
                  ) -> tuple[list[Region], np.ndarray | None]:

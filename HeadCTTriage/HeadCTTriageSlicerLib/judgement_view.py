@@ -7,7 +7,7 @@ import qt
 from slicer.i18n import tr as _
 
 from HeadCTTriageLib.colors import COLORS, TAG_COLORS
-from HeadCTTriageLib.decisions import UNCERTAIN
+from HeadCTTriageLib.decisions import ENLARGED_VENTRICLES, UNCERTAIN
 from HeadCTTriageLib.worklist import TAGS
 from ReadingRoomSlicerLib.panel import ResultRow
 
@@ -73,6 +73,17 @@ def shiftSentence(manifest) -> str:
         mm=f"{abs(shift):.0f}", side=_("left") if shift > 0 else _("right"))
 
 
+def ventriclesSentence(manifest) -> str:
+    """How wide the ventricles are; empty where that was not judged, as in older results."""
+    if "ventricle_index" not in manifest["reasons"]:
+        return ""
+    index = manifest["reasons"]["ventricle_index"]
+    if index is None:
+        return _("The width of the ventricles (Evans' index) cannot be measured.")
+    return _("Evans' index of the ventricles {index}; above {limit} they count as enlarged."
+             ).format(index=f"{index:.2f}", limit=ENLARGED_VENTRICLES)
+
+
 def reviewSentence(review) -> str:
     """What the physician decided; empty when nothing yet."""
     if not review:
@@ -122,6 +133,7 @@ def itemsAndValues(manifest) -> list:
         (_("Promise"), manifest["promise"]),
         *((_("Doubt"), doubt) for doubt in manifest["doubts"]),
         (_("Midline"), shiftSentence(manifest)),
+        (_("Ventricles"), ventriclesSentence(manifest)),
         *((_("Looks like"), f"{regionName(region)}, {region['confidence']:.2f}")
           for region in manifest["reasons"]["regions"]),
         (_("Physician"), reviewSentence(review)),
@@ -160,7 +172,8 @@ class JudgementView:
         ui.doubtsLabel.visible = bool(manifest["doubts"])
         ui.doubtsLabel.setStyleSheet("color: #8a4b00;")
         ui.promiseLabel.text = " ".join([manifest["promise"], *manifest.get("warnings", [])])
-        ui.shiftLabel.text = shiftSentence(manifest)
+        ui.shiftLabel.text = " ".join(filter(None, (
+            shiftSentence(manifest), ventriclesSentence(manifest))))
         ui.shiftLabel.visible = bool(ui.shiftLabel.text)
         self._showPicture(picture)
         self.showReview(manifest)

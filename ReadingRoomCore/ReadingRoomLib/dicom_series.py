@@ -50,7 +50,9 @@ _TAGS = [
     "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     "PatientID", "AcquisitionDateTime", "AcquisitionDate", "SeriesDate", "StudyDate",
+    "PatientAge", "PatientBirthDate", "ConvolutionKernel",
 ]
+_YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}  # by unit of PatientAge
 _SALT = secrets.token_bytes(16)  # of this process, so that no list of numbers can be tried out
 
 
@@ -96,6 +98,8 @@ class _Series:
     others: Counter = field(default_factory=Counter)
     acquired: datetime.date | None = field(default=None, repr=False)
     patient: str | None = field(default=None, repr=False)
+    age: float | None = field(default=None, repr=False)
+    kernel: str = ""
 
     @property
     def label(self) -> str:
@@ -128,6 +132,7 @@ def read_dicom(path: Path, modality: str) -> RawVolume:
     name, series = _find_series(path, modality, warnings)
     volume = _volume(name, series.slices, modality, warnings)
     volume.acquired, volume.patient = series.acquired, series.patient
+    volume.age, volume.kernel = series.age, series.kernel
     return volume
 
 
@@ -282,6 +287,7 @@ def _group(files: Sequence[Path], modality: str) -> tuple[dict[str, _Series], in
             if kind is None:
                 series.slices += _slices(path, header)
                 series.acquired, series.patient = acquired_on(header), patient_hash(header)
+                series.age, series.kernel = age_years(header), _kernel(header)
         except Exception:  # pydicom converts values when asked for them; see _header
             kind = "images without valid position and pixel size"
         if kind is not None:
@@ -291,13 +297,36 @@ def _group(files: Sequence[Path], modality: str) -> tuple[dict[str, _Series], in
 
 def acquired_on(header: pydicom.Dataset) -> datetime.date | None:
     """Return the day of the scan, by the most precise of the dates that are valid."""
-    for name in ("AcquisitionDateTime", "AcquisitionDate", "SeriesDate", "StudyDate"):
-        text = str(header.get(name) or "").replace(".", "")[:8]  # dots come from before DICOM 3
-        try:
-            return datetime.datetime.strptime(text, "%Y%m%d").date()
-        except ValueError:
-            continue
-    return None
+    days = (_day(header.get(name)) for name in (
+        "AcquisitionDateTime", "AcquisitionDate", "SeriesDate", "StudyDate"))
+    return next((day for day in days if day is not None), None)
+
+
+def _day(value: object) -> datetime.date | None:
+    text = str(value or "").replace(".", "")[:8]  # dots come from before DICOM 3
+    try:
+        return datetime.datetime.strptime(text, "%Y%m%d").date()
+    except ValueError:
+        return None
+
+
+def age_years(header: pydicom.Dataset) -> float | None:
+    """Return the patient's age when scanned, by what the header says or by the date of birth."""
+    text = str(header.get("PatientAge") or "").strip().upper()
+    if text[:-1].isdigit() and text[-1] in _YEARS:
+        return int(text[:-1]) * _YEARS[text[-1]]
+    born, scanned = _day(header.get("PatientBirthDate")), acquired_on(header)
+    if born is None or scanned is None or born > scanned:
+        return None
+    return (scanned - born).days / 365.25
+
+
+def _kernel(header: pydicom.Dataset) -> str:
+    """Return the name of the reconstruction kernel; empty when the header gives none."""
+    groups = [header, *(shared.get("CTReconstructionSequence", [{}])[0]
+                        for shared in header.get("SharedFunctionalGroupsSequence") or [])]
+    values = next(filter(None, (group.get("ConvolutionKernel") for group in groups)), "")
+    return values if isinstance(values, str) else str(values[0])  # others are its variants
 
 
 def patient_hash(header: pydicom.Dataset) -> str | None:

@@ -52,9 +52,11 @@ class ImageInput:
         One sentence each about what was corrected or should be looked at.
     sha256 : str
         Of voxels and geometry, whatever the file format.
-    acquired, patient
+    acquired, patient, age
         As of :class:`~ReadingRoomLib.volume_files.RawVolume`: to compare two scans with each other,
-        never to be written or shown.
+        and to know a child; never to be written or shown.
+    kernel : str
+        Of the reconstruction, as the scanner names it; empty when it is not known.
     """
 
     image: sitk.Image
@@ -63,6 +65,8 @@ class ImageInput:
     sha256: str = ""
     acquired: datetime.date | None = field(default=None, repr=False)
     patient: str | None = field(default=None, repr=False)
+    age: float | None = field(default=None, repr=False)
+    kernel: str = ""
 
 
 def read_image(path: str | os.PathLike, modality: str = "CT") -> ImageInput:
@@ -89,7 +93,8 @@ def read_image(path: str | os.PathLike, modality: str = "CT") -> ImageInput:
     else:
         raw = read_volume_file(path)
     image, warnings = _checked(raw, path.name, modality)
-    return ImageInput(image, path.name, warnings, image_sha256(image), raw.acquired, raw.patient)
+    return ImageInput(image, path.name, warnings, image_sha256(image), raw.acquired, raw.patient,
+                      raw.age, raw.kernel)
 
 
 def image_sha256(image: sitk.Image) -> str:

@@ -55,6 +55,10 @@ class RawVolume:
     patient : str or None
         Equal for two scans with the same patient number that this process reads; a hash with a
         salt, which tells nothing else.
+    age : float or None
+        Of the patient, years, where the file tells it; to be used and not to be written, as above.
+    kernel : str
+        Of the reconstruction, as the scanner names it; empty where the file does not tell it.
     """
 
     image: sitk.Image
@@ -63,6 +67,8 @@ class RawVolume:
     modality: str | None = None
     acquired: datetime.date | None = field(default=None, repr=False)
     patient: str | None = field(default=None, repr=False)
+    age: float | None = field(default=None, repr=False)
+    kernel: str = ""
 
 
 @dataclass

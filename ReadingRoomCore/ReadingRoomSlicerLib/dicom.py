@@ -39,6 +39,17 @@ def seriesOf(volumeNode) -> str:
     return slicer.dicomDatabase.seriesForFile(path) if path else ""
 
 
+def ageOf(volumeNode):
+    """Age in years of the patient whose series a volume was loaded from; None if not known."""
+    from ReadingRoomLib.dicom_series import age_years
+
+    path = fileOf(volumeNode)
+    if not path:
+        return None
+    return age_years({name: slicer.dicomDatabase.fileValue(path, tag)
+                      for name, tag in _AGE.items()})
+
+
 def series() -> list:
     """All series of the database that has been opened, each a dictionary.
 
@@ -81,6 +92,8 @@ def loadSeries(uid: str):
 
 _HEADER = {"modality": "0008,0060", "body_part": "0018,0015", "description": "0008,103E",
            "study_description": "0008,1030", "image_type": "0008,0008"}
+_AGE = {"PatientAge": "0010,1010", "PatientBirthDate": "0010,0030",
+        "AcquisitionDate": "0008,0022", "SeriesDate": "0008,0021", "StudyDate": "0008,0020"}
 _PATIENT_NAME, _STUDY_DATE = "0010,0010", "0008,0020"
 
 

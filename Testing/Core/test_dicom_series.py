@@ -334,6 +334,29 @@ def test_the_day_of_the_scan(tmp_path, values, day):
     assert acquired == (datetime.date(*day) if day else None)
 
 
+@pytest.mark.parametrize("values, age", [
+    ({"PatientAge": "007Y"}, 7), ({"PatientAge": "018M"}, 1.5), ({"PatientAge": "026W"}, 0.5),
+    ({"PatientAge": "003D"}, 0.01),
+    ({"PatientAge": "044Y", "PatientBirthDate": "20130101"}, 44),
+    ({"PatientAge": "", "PatientBirthDate": "20130101"}, 7),
+    ({"PatientAge": "some", "PatientBirthDate": "20130101"}, 7),
+    ({"PatientAge": "", "PatientBirthDate": "20300101"}, None),
+    ({"PatientAge": "", "PatientBirthDate": ""}, None),
+])
+def test_the_age_of_the_patient(tmp_path, values, age):
+    write_series(tmp_path / "ct", edit=with_(**values))
+    source = read_image(tmp_path / "ct")
+    assert source.age == (None if age is None else pytest.approx(age, abs=0.01))
+    assert "age" not in repr(source)
+
+
+def test_the_kernel_of_the_reconstruction(tmp_path):
+    write_series(tmp_path / "ct", edit=with_(ConvolutionKernel=["Hr64h", "3"]))
+    write_series(tmp_path / "other")
+    assert read_image(tmp_path / "ct").kernel == "Hr64h"
+    assert read_image(tmp_path / "other").kernel == ""
+
+
 def test_two_scans_of_a_patient_can_be_told_from_those_of_two(tmp_path):
     numbers = {"first": "7", "again": " 7 ", "other": "8", "without": "", "foreign": "Öz-7"}
     found = {}

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from HeadCTTriageLib.listen.choice import LEAST_SLICES, Series, describe, is_sharp
+from HeadCTTriageLib.kernels import is_sharp
+from HeadCTTriageLib.listen.choice import LEAST_SLICES, Series, describe
 
 from .dicom_factory import write_enhanced, write_series
 

@@ -25,7 +25,7 @@ MANIFEST = {
     "model": {"name": "toy", "recipe": "modern", "version": "1.2", "simulated": True,
               "sha256": "ab" * 32},
     "reasons": {"regions": [{"name": "subdural blood", "volume_ml": 12.34, "best_slice": 7}],
-                "midline_shift_mm": -3.5},
+                "midline_shift_mm": -3.5, "ventricle_index": 0.34},
 }
 
 
@@ -78,6 +78,7 @@ def test_the_report_says_what_was_judged_and_that_the_physician_decides(written)
     assert texts["Algorithm Version"] == "1.2" and texts["SHA-256 of the model"] == "ab" * 32
     assert numbers["Probability of being urgent"] == (81.23, "%")
     assert numbers["Midline shift to the left"] == (-3.5, "mm")
+    assert numbers["Evans index of the ventricles"] == (0.34, "{ratio}")
     assert numbers["Images judged"][0] == len(sources)
     assert report.CompletionFlag == "COMPLETE" and report.VerificationFlag == "UNVERIFIED"
 

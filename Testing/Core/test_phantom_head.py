@@ -27,7 +27,7 @@ from ReadingRoomLib.phantoms.head_findings import (
 from ReadingRoomLib.phantoms.head_template import HeadTemplate, read_head_template
 from ReadingRoomLib.phantoms.randomness import Randomness
 
-from .head_factory import make_template
+from .head_factory import RADII, make_template
 
 ATLAS = (Path(__file__).parents[3] / "shared" / "data" / "ct_totalsegmentator_examples"
          / "ct_brain_atlas_1mm.nii.gz")
@@ -212,3 +212,11 @@ def test_another_image_is_no_atlas(tmp_path):
     sitk.WriteImage(sitk.GaussianSource(sitk.sitkFloat32, [20, 20, 20]), str(file))
     with pytest.raises(BadInput, match=r"other\.nii\.gz is no CT atlas"):
         read_head_template(file)
+
+
+@pytest.mark.parametrize("wider", [-1.0, 0.0, 4.0])
+def test_the_index_of_the_ventricles_is_that_of_the_template(template, wider):
+    settings = replace(QUIET, spacing=(6.0, 1.0, 1.0), atrophy=(wider, wider))
+    head = simulate_head(template, (), (3, 3), settings)
+    # its ventricles reach 19 mm aside, and a little less where the frontal horns end
+    assert head.ventricle_index == pytest.approx((18.8 + wider) / RADII[2], abs=0.02)

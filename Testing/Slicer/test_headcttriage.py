@@ -291,6 +291,7 @@ def made_up_result(widget, **changes):
         "tag_probabilities": {"green": 0.02, "yellow": 0.07, "red": 0.61, "black": 0.3},
         "promise": "At most 5% of urgent heads are missed.", "doubts": [],
         "reasons": {"regions": regions, "midline_shift_mm": 6.4, "slices": [],
+                    "ventricle_index": 0.34,
                     "brain_volume_ml": 1300}} | changes
     (folder / "result.json").write_text(json.dumps(manifest), "utf-8")
     return widget.folder.manifest(folder.name)
@@ -327,7 +328,9 @@ def test_every_number_of_a_judgement_is_there(widget):
     assert "red 61%" in ui.tagsLabel.text and "Not excluded: red or black." in ui.tagsLabel.text
     assert ui.doubtsLabel.text == "The brain is cut off." and not ui.doubtsLabel.isHidden()
     assert "Memory was short." in ui.promiseLabel.text
-    assert ui.shiftLabel.text == "Midline shift of about 6 mm to the left."
+    assert ui.shiftLabel.text == (
+        "Midline shift of about 6 mm to the left. Evans' index of the ventricles 0.34; above 0.3"
+        " they count as enlarged.")
     assert [ui.resultTable.item(row, 1).text().strip() for row in range(3)] == [
         "20.0", "21.0", "22.0"]
 
@@ -687,6 +690,22 @@ def test_head_cts_of_the_database_are_judged_and_opened(widget, database, monkey
     keep(widget, new_study("series:1.2", "again"))
     judge_all(widget)
     assert "files of this series are gone" in widget.worklist.studies[0].remark
+
+
+def test_a_child_is_known_by_the_database_and_its_age_is_not_written(widget, database, monkeypatch):
+    volume = add_head()
+    volume.SetAttribute("DICOM.instanceUIDs", "1.2.1 1.2.2")
+    path = database.series["1.2"]["files"][0]
+    monkeypatch.setattr(database, "fileForInstance", lambda uid: path if uid == "1.2.1" else "")
+    # born twelve years before the scan
+    database.series["1.2"]["tags"]["0010,0030"] = "20140101"
+    result = apply(widget, volume)
+    assert any("child" in doubt for doubt in result.manifest["doubts"])
+    assert "child" in widget.ui.doubtsLabel.text
+    assert not any(word in json.dumps(result.manifest) for word in ("20140101", "12 years", "12.0"))
+    database.series["1.2"]["tags"]["0010,1010"] = "044Y"
+    result = apply(widget, volume)
+    assert not any("child" in doubt for doubt in result.manifest["doubts"])
 
 
 def test_series_are_chosen_by_hand(widget, database, monkeypatch):

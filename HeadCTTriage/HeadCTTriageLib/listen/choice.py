@@ -16,15 +16,13 @@ from typing import Any
 import numpy as np
 import pydicom
 
+from ..kernels import is_sharp
+
 LEAST_SLICES = 8  # of a head: the thickest in use are of 10 mm, and a brain is 120 mm high
 THINNEST_MM, THICKEST_MM = 0.4, 6.0  # that are reasonable; noise below, partial volume above
 MOST_TILT = 40.0  # degrees; gantries tilt by 30
 
 NO_AGENT = {"", "NO", "NONE", "WITHOUT", "W/O"}
-SHARP_WORDS = re.compile(r"BONE|EDGE|LUNG|ULTRA|SHARP|INNER EAR|PETROUS")
-SHARP_SIEMENS = re.compile(r"^[A-Z][A-Z]?(\d\d)[A-Z]*$")  # H60s, Hr64, J70h: from 55 on
-SHARP_CANON = re.compile(r"^FC(3|5|8)\d")  # bone, lung, high resolution
-SHARP_PHILIPS = {"D", "E", "L", "YC", "YD", "YE"}
 NOT_PLAIN = re.compile(r"\b(CTA|CTP|CTV|ANGIO\w*|PERF\w*|BONE|KNOCHEN|POST ?CONTRAST)\b")
 NOT_PLAIN_KINDS = {"LOCALIZER", "MIP", "MINIP", "MAX_IP", "MIN_IP", "VRT", "3D", "SCREEN SAVE",
                    "PROJECTION IMAGE", "VOLUME_RENDER"}
@@ -74,14 +72,6 @@ class Series:
         if NOT_PLAIN.search(self.description.upper()):
             return "The series is named as one with contrast agent or for bone."
         return None
-
-
-def is_sharp(kernel: str) -> bool:
-    """Whether a kernel is one for bone or lung; an unknown one is not."""
-    name = kernel.strip().upper()
-    siemens = SHARP_SIEMENS.match(name)
-    return bool(SHARP_WORDS.search(name) or SHARP_CANON.match(name) or name in SHARP_PHILIPS
-                or siemens and int(siemens[1]) >= 55)
 
 
 def describe(folder: Path) -> Series:

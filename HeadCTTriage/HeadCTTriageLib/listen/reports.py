@@ -53,7 +53,9 @@ URGENT = _code("URGENT", "Probability of being urgent")
 LOW = _code("URGENTLOW", "Probability of being urgent, low end of interval")
 HIGH = _code("URGENTHIGH", "Probability of being urgent, high end of interval")
 SHIFT, IMAGES = _code("SHIFT", "Midline shift to the left"), _code("IMAGES", "Images judged")
+INDEX = _code("EVANSINDEX", "Evans index of the ventricles")
 DOUBT, PROMISE = _code("DOUBT", "Doubt"), _code("PROMISE", "What the threshold promises")
+RATIO = Code("{ratio}", "UCUM", "ratio")
 MODEL_HASH, NOTICE = _code("MODELSHA256", "SHA-256 of the model"), _code("NOTICE", "Notice")
 
 
@@ -137,6 +139,8 @@ def _content(manifest: Mapping[str, Any], images: int,
     ]
     if reasons["midline_shift_mm"] is not None:
         items.append(_number(SHIFT, reasons["midline_shift_mm"], codes.UCUM.Millimeter))
+    if reasons["ventricle_index"] is not None:
+        items.append(_number(INDEX, reasons["ventricle_index"], RATIO))
     learned = " Learned from simulated heads." if model["simulated"] else ""
     return [
         *items,

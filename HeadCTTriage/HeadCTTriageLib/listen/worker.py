@@ -87,7 +87,7 @@ def judge_series(judge: Judge, model: ExportedModel, images: Path, output: Path)
         source = read_image(images, "CT")
         for warning in source.warnings:
             job.warn(warning)
-        judgement = judge(source.image)
+        judgement = judge(source.image, age=source.age, kernel=source.kernel)
         draw(judgement, model.description["simulated"], job.folder / CONTACT_SHEET)
         entries = {"model": model.described(), **judgement.written()}
         with Image.open(job.folder / CONTACT_SHEET) as picture:

@@ -29,6 +29,8 @@ BASE_MM = -38.0  # below the centre of the brain, from where skull turns into it
 FLUID_HU = (2.0, 12.0)
 BEND_MM = 14.0  # over which the deformation of a head is smooth: skulls have no edges
 INVERSIONS = 4  # of the push, to find where the midline went
+HORNS_MM = ((-16.0, 26.0), (-50.0, -12.0), (-32.0, 32.0))
+"""Around the frontal horns of the ventricles, from the centre of the template along S, P and L."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,16 @@ class SimulatedHead:
         truth: number of the finding's kind in every voxel, 0 elsewhere; uint8.
         volumes_ml: by kind, of what is there.
         midline_shift_mm: of the septum between the ventricles, to the left above 0.
+        ventricle_index: Evans' index: largest width of the frontal horns of the ventricles in a
+            slice, against that of the inside of the skull there; whatever they are filled with.
+            0 where they are slits.
     """
 
     image: sitk.Image
     truth: sitk.Image = field(repr=False)
     volumes_ml: dict[str, float]
     midline_shift_mm: float
+    ventricle_index: float
 
 
 def simulate_head(template: HeadTemplate, findings: Sequence[Finding], seed: tuple[int, ...],
@@ -102,7 +108,8 @@ def simulate_head(template: HeadTemplate, findings: Sequence[Finding], seed: tup
     volumes = {kind: round(float(fill.sum()) * voxel_ml, 2) for kind, fill in fills.items()}
     return SimulatedHead(
         _image(scanned.clip(-1024, 3071).round().astype(np.int16), settings.spacing),
-        _image(truth, settings.spacing), volumes, _shift(template, findings))
+        _image(truth, settings.spacing), volumes, _shift(template, findings),
+        _ventricle_index(at, brain, where, settings.spacing))
 
 
 def _positions(settings: HeadSettings, random: Randomness) -> np.ndarray:
@@ -243,6 +250,25 @@ def _shift(template: HeadTemplate, findings: Sequence[Finding]) -> float:
         depth = -_sampled(template.outside, at, template, 60.0)
         now = septum + _push(template, findings, at, depth).ravel()
     return round(float(now[2]), 1)
+
+
+def _ventricle_index(at: np.ndarray, brain: np.ndarray, where: Place,
+                     spacing: tuple[float, float, float]) -> float:
+    """Evans' index; see :class:`SimulatedHead`. ``brain`` as ``at``, before anything pushed it."""
+    horns = (where.fluid < 0) & np.logical_and.reduce([
+        (axis > low) & (axis < high) for axis, (low, high) in zip(brain, HORNS_MM, strict=True)])
+    # widths are those from side to side of the head, which may be turned in the image
+    down, right = (float(np.gradient(at[2], axis=axis).mean()) / spacing[axis] for axis in (1, 2))
+    rows, columns = np.ogrid[:at.shape[2], :at.shape[3]]
+    across = (down * rows * spacing[1] + right * columns * spacing[2]) / np.hypot(down, right)
+    pixel = spacing[2]
+
+    def width(inside: np.ndarray) -> float:
+        return float(np.ptp(across[inside])) + pixel if inside.any() else 0.0
+
+    widths = [width(plane) for plane in horns]
+    widest = int(np.argmax(widths))
+    return round(widths[widest] / max(width(where.depth[widest] > 0), pixel), 3)
 
 
 def _image(array: np.ndarray, spacing: tuple[float, float, float]) -> sitk.Image:
