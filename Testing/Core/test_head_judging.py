@@ -30,8 +30,10 @@ from HeadCTTriageLib.triage import Tag
 from HeadCTTriageLib.unusual import unusual_features
 from ReadingRoomLib.errors import BadInput, ModelMissing, ModelUntrusted
 from ReadingRoomLib.geometry import image_like
+from ReadingRoomLib.images import read_image
 from ReadingRoomLib.phantoms.head_findings import KINDS
 
+from . import dicom_factory
 from .head_factory import TOY_RADII, toy_certainty, toy_head, write_toy_bundle
 
 SLICES = RECIPES["modern"].sampling.slices
@@ -106,6 +108,18 @@ def test_a_part_of_the_brain_and_an_infant_are_doubted(head):
     assert any("infant" in doubt for doubt in unusual_features(small, locate_brain(small)))
 
 
+@pytest.mark.parametrize("age, scale, child, infant", [
+    (7.0, 1.0, True, False), (15.9, 1.0, True, False), (16.0, 1.0, False, False),
+    (40.0, 0.75, False, False), (0.1, 0.75, True, False), (None, 0.75, False, True)])
+def test_a_child_is_known_by_its_age_and_without_it_by_the_brain(head, age, scale, child, infant):
+    image = sitk.Image(head)
+    image.SetSpacing([scale * step for step in head.GetSpacing()])
+    doubts = unusual_features(image, locate_brain(image), age)
+    assert any("child below 16 years" in doubt for doubt in doubts) == child
+    assert any("infant" in doubt for doubt in doubts) == infant
+    assert not any(str(age) in doubt for doubt in doubts)
+
+
 # --- reasons -------------------------------------------------------------------------------------
 
 
@@ -164,6 +178,47 @@ def test_an_unusual_head_is_never_decided():
     for score in (-9.0, 9.0):
         judged = judge_with(score)(cut)
         assert judged.decision == UNCERTAIN and judged.doubts
+
+
+def test_images_of_a_bone_kernel_are_never_decided(head):
+    judge = judge_with(9.0)
+    assert judge(head).decision == URGENT
+    named = judge(head, kernel="H60s")
+    assert named.decision == UNCERTAIN and "sharp kernel" in named.doubts[0]
+    array = sitk.GetArrayFromImage(head) + np.random.default_rng(0).normal(
+        0, 60, head.GetSize()[::-1])
+    noisy = judge(image_like(array.round().astype(np.int16), head))
+    assert noisy.decision == UNCERTAIN and any("so noisy" in doubt for doubt in noisy.doubts)
+
+
+def write_head(folder, head, feet_first=False, **values):
+    """The toy as a DICOM series; feet first, its rows run to the right and its slices down."""
+    array, spacing = sitk.GetArrayFromImage(head), head.GetSpacing()
+    origin, orientation = list(head.GetOrigin()), dicom_factory.AXIAL
+    if feet_first:
+        array = array[::-1, :, ::-1]
+        origin = [origin[0] + spacing[0] * (array.shape[2] - 1), origin[1],
+                  origin[2] + spacing[2] * (array.shape[0] - 1)]
+        orientation = ((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+
+    def edit(dataset, index):
+        dataset.PatientPosition = "FFS" if feet_first else "HFS"
+        dataset.PixelSpacing = [spacing[1], spacing[0]]
+        for name, value in values.items():
+            setattr(dataset, name, value)
+
+    dicom_factory.write_series(folder, array, spacing=spacing[2], origin=origin,
+                               orientation=orientation, edit=edit)
+    return folder
+
+
+def test_feet_first_is_judged_as_head_first(head, tmp_path):
+    judge = judge_with(0.0)
+    slices = [judge(read_image(write_head(tmp_path / str(feet), head, feet)).image).slices
+              for feet in (False, True)]
+    assert np.allclose(*slices, atol=1e-4)
+    left, right = slices[0][12, 0, 100:124, 124:], slices[0][12, 0, 100:124, :100]
+    assert left[left < 1].mean() > right[right < 1].mean()  # the toy is denser on its left
 
 
 def test_where_no_miss_rate_can_be_promised_nothing_can_wait(head):
@@ -334,6 +389,33 @@ def test_the_command_refuses_what_is_no_head(bundle, tmp_path):
     sitk.WriteImage(image_like(array, body), str(tmp_path / "body.nrrd"))
     code = judged([tmp_path / "body.nrrd", "--output", tmp_path / "out", "--model", bundle])
     assert code == BadInput.exit_code and not (tmp_path / "out").exists()
+
+
+def test_a_child_in_the_header_is_doubted_and_its_dates_are_not_written(head, bundle, tmp_path):
+    folder = write_head(tmp_path / "ct", head, PatientBirthDate="20121224", PatientAge="")
+    assert judged([folder, "--output", tmp_path / "out", "--model", bundle]) == 0
+    text = (tmp_path / "out" / "result.json").read_text("utf-8")
+    assert "child below 16 years" in text and json.loads(text)["decision"] == UNCERTAIN
+    assert "20121224" not in text and "2012" not in text
+    assert judged([folder, "--output", tmp_path / "told", "--model", bundle, "--age", "40"]) == 0
+    text = (tmp_path / "told" / "result.json").read_text("utf-8")
+    assert "child" not in text and '"age"' not in text
+
+
+@pytest.mark.parametrize("kind, said", [
+    ("localizer", "scouts"), ("one slice", "only one slice"), ("two series", "2 CT volumes")])
+def test_the_command_refuses_folders_that_are_no_head_scan(kind, said, bundle, tmp_path, capsys):
+    def edit(dataset, index):
+        if kind == "localizer":
+            dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+
+    folder = tmp_path / "ct"
+    dicom_factory.write_series(folder, count=1 if kind == "one slice" else 8, edit=edit)
+    if kind == "two series":
+        dicom_factory.write_series(folder, prefix="B", number=4)
+    code = judged([folder, "--output", tmp_path / "out", "--model", bundle])
+    assert code == BadInput.exit_code and not (tmp_path / "out").exists()
+    assert said in " ".join(capsys.readouterr().err.split())
 
 
 # --- small devices -------------------------------------------------------------------------------
