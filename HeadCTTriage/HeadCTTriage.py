@@ -541,7 +541,8 @@ class HeadCTTriageLogic(ReadingRoomLogic):
         return self._judge(
             lambda folder: self._writeVolume(inputVolume, folder), load,
             {"model": model, "recipe": recipe, "most-missed": mostMissed, "error": error,
-             "age": dicom.ageOf(inputVolume), "device": device, "seed": seed}, onFinished, onFailed, onProgress, wait)
+             "age": dicom.ageOf(inputVolume), "device": device, "seed": seed},
+            onFinished, onFailed, onProgress, wait)
 
     def judgeStudy(self, study, model: str, mostMissed: float, error: float, device: str,
                    seed: int, onProgress=None, onFinished=None, onFailed=None) -> None:

@@ -167,7 +167,8 @@ class Judge:
         again = self.recipe.read(self.network(self.recipe.inputs(slices))).scores[RED]
         return bool((again >= self._limit) != (score >= self._limit))
 
-    def _judgement(self, answer, brain, doubts, regions, marks, slices, index, timings) -> Judgement:
+    def _judgement(self, answer, brain, doubts, regions, marks, slices, index,
+                   timings) -> Judgement:
         score = float(answer.scores[RED])
         probability, low, high = self.certainty.urgent(score)
         may_wait, may_be_urgent = self.certainty.may_be(score, self.error)
