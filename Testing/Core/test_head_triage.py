@@ -289,6 +289,6 @@ PLACE = (0.0, 0.0, 60.0)
 ])
 def test_tags_follow_the_rules(findings, volumes, shift, tag):
     image = sitk.Image(1, 1, 1, sitk.sitkInt16)
-    head = SimulatedHead(image, image, volumes, shift)
+    head = SimulatedHead(image, image, volumes, shift, 0.25)
     assert tag_of(head, findings) is tag
     assert tag.urgent == (tag in (Tag.RED, Tag.BLACK))
