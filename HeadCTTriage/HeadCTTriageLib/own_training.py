@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,7 @@ SETTINGS = {
 }
 LOOKS = 40  # at the validation images, during a training
 LOOKED_AT = 256  # single images at each look
+REDRAWN_AFTER = 2.0  # seconds; a training may take more looks in them
 VARIATIONS = 3  # of each head that is learned from, beside the head as it is
 CURVES = "curves.png"
 LEARNED_FROM = "learned_from.txt"
@@ -199,23 +201,31 @@ def tag_right(logits: torch.Tensor, tag: torch.Tensor) -> torch.Tensor:
 def _fit(network: nn.Module, data: Dataset, loss: Callable, look: Callable, accuracy: Callable,
          settings: TrainingSettings, folder: Path, device: str, on_step: OnStep,
          title: str) -> nn.Module:
-    """Train, with the curves of training and validation in the folder at every look."""
+    """Train, with the curves of training and validation in the folder meanwhile."""
     every = max(1, settings.steps // LOOKS)
+    drawn = 0.0
+
+    def draw() -> None:
+        draw_curves(table_of(read_history(folder / HISTORY)), folder / CURVES, title)
 
     def score(network: nn.Module) -> dict[str, float]:
         with torch.inference_mode():
             return {f"validation_{name}": float(value) for name, value in look(network).items()}
 
     def after_step(step: int, value: float) -> None:
-        if step % every == 0:
-            draw_curves(table_of(read_history(folder / HISTORY)), folder / CURVES, title)
+        nonlocal drawn
+        if step % every == 0 and time.monotonic() - drawn > REDRAWN_AFTER:
+            draw()
+            drawn = time.monotonic()
         on_step(step, value)
 
     try:
-        return fit(network, data, loss, settings, folder, device, after_step,
-                   Validation(score, every, chooses=False), accuracy)
+        trained = fit(network, data, loss, settings, folder, device, after_step,
+                      Validation(score, every, chooses=False), accuracy)
     except OtherSettings as error:
         raise _other_training(folder) from error
+    draw()
+    return trained
 
 
 def claim_folder(folder: Path, learned_from: Mapping[str, Any]) -> None:

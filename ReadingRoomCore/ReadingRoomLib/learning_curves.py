@@ -81,7 +81,8 @@ def _mean(values: Sequence[float]) -> float | None:
 
 # ----------------------------------------------------------------------------------------- drawing
 
-WIDTH, HEIGHT, TOP, LEFT, RIGHT, BOTTOM = 480, 190, 26, 46, 12, 34  # of a plot, pixels
+WIDTH, HEIGHT, TOP = 480, 184, 26  # of a plot, and of the line above; pixels
+LEFT, RIGHT, ABOVE, BELOW = 44, 20, 22, 24  # of the axes
 FINE = 2  # drawn so much larger, for screens with small pixels
 GRID, TEXT = (222, 222, 222), (40, 40, 40)
 
@@ -111,7 +112,7 @@ def draw_curves(table: Mapping[str, Sequence[float]], path: str | Path, title: s
 
 
 def _legend(draw, title: str, prefixes: Sequence[str]) -> None:
-    draw.text((FINE * 8, FINE * 5), title, fill=TEXT, font=_font(12))
+    draw.text((FINE * LEFT, FINE * 5), title, fill=TEXT, font=_font(12))
     x = WIDTH - RIGHT
     for prefix in reversed(prefixes):
         name = "validation" if prefix else "training"
@@ -123,14 +124,15 @@ def _legend(draw, title: str, prefixes: Sequence[str]) -> None:
 def _plot(draw, table: Mapping[str, Sequence[float]], quantity: str, top: int) -> None:
     steps = table.get("step", [])
     curves = {prefix: table[prefix + quantity] for prefix in COLORS if prefix + quantity in table}
-    most = 1.0 if quantity == "accuracy" else _ceiling(
-        max((value for curve in curves.values() for value in curve), default=1.0))
+    highest = max((value for curve in curves.values() for value in curve), default=0.0) or 1.0
+    step = _ceiling(highest / 4)
+    most = 1.0 if quantity == "accuracy" else step * math.ceil(highest / step)
     last = max(steps, default=1)
-    right, bottom = WIDTH - RIGHT, top + HEIGHT - BOTTOM
+    wide, high = WIDTH - LEFT - RIGHT, HEIGHT - ABOVE - BELOW
 
     def place(step: float, value: float) -> tuple[float, float]:
-        return (FINE * (LEFT + (right - LEFT) * step / last),
-                FINE * (bottom - (bottom - top - 8) * min(value / most, 1.0)))
+        return (FINE * (LEFT + wide * step / last),
+                FINE * (top + ABOVE + high * (1 - min(value / most, 1.0))))
 
     for value in _ticks(most):
         draw.line([place(0, value), place(last, value)], fill=GRID, width=FINE)
@@ -139,9 +141,7 @@ def _plot(draw, table: Mapping[str, Sequence[float]], quantity: str, top: int) -
     for step in _ticks(last):
         x, y = place(step, 0)
         draw.text((x, y + FINE * 3), f"{step:g}", fill=TEXT, font=_font(11), anchor="mt")
-    draw.text((FINE * 8, FINE * (top + HEIGHT - 13)), quantity, fill=TEXT, font=_font(12))
-    draw.text((FINE * right, FINE * (top + HEIGHT - 13)), "step", fill=TEXT, font=_font(12),
-              anchor="ra")
+    draw.text((FINE * LEFT, FINE * (top + 4)), f"{quantity}, by step", fill=TEXT, font=_font(12))
     for prefix, curve in curves.items():
         points = [place(step, value) for step, value in zip(steps, curve, strict=True)]
         if len(points) == 1:
