@@ -65,6 +65,8 @@ class HeadTrainingPanel(TrainingPanel):
                 name = _("by image") if split == IMAGE else _("by patient")
                 lines.append(_("Single images, split {name}: four tags right {four}.").format(
                     name=name, four=next(iter(images.values()))))
+        if manifest["model"]["recipe"] == SEED:
+            lines.append(_("To see it in the list of models, choose its recipe under Advanced."))
         return "\n".join(lines)
 
 
