@@ -24,6 +24,7 @@ from HeadCTTriageLib import audit_log
 from HeadCTTriageLib.triage_folder import TriageFolder
 from HeadCTTriageSlicerLib import judgement_view, worklist_panel
 from HeadCTTriageSlicerLib.judgement_view import JudgementView
+from HeadCTTriageSlicerLib.training_section import HeadTrainingPanel
 from HeadCTTriageSlicerLib.worklist_panel import WorklistPanel
 from ReadingRoomLib.errors import ReadingRoomError
 from ReadingRoomLib.results import file_sha256
@@ -156,6 +157,7 @@ class HeadCTTriageWidget(ReadingRoomWidget):
         ReadingRoomWidget.__init__(self, parent)
         self.view = None
         self.worklist = None
+        self.training = None
         self._shown = None
         self._shownVolume = None
         self._loggedAsShown = ""
@@ -173,10 +175,14 @@ class HeadCTTriageWidget(ReadingRoomWidget):
         self.view = JudgementView(self.ui)
         self.worklist = WorklistPanel(self.resourcePath("UI/HeadCTTriageWorklist.ui"), self)
         self.panel.addSection(self.worklist)
+        self.training = HeadTrainingPanel(
+            LIBRARY, self.moduleName, self, [(recipe.value, recipe.label()) for recipe in Recipe])
+        self.panel.addSection(self.training)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
         self.worklist.cleanup()
+        self.training.cleanup()
         self.view.close()
         super().cleanup()
 
@@ -346,6 +352,21 @@ class HeadCTTriageWidget(ReadingRoomWidget):
             self.logic.keepManifest(self.logic.resultOf(self._parameterNode), self._shown)
         self.worklist.reviewed(manifest["result"], event, tag, entry.reason)
         self.view.showReview(self._shown)
+
+    # What the section "Train" asks for
+
+    def modelNames(self) -> list:
+        return self.panel.modelNames()
+
+    def computeOptions(self) -> dict:
+        parameterNode = self.logic.getParameterNode()
+        return {"device": parameterNode.device.value, "seed": parameterNode.seed}
+
+    def onTrained(self, manifest) -> None:
+        """Let the new model be chosen."""
+        if self._parameterNode:
+            self.showParameters(self._parameterNode)
+            self._checkCanApply()
 
     # What the worklist asks for
 

@@ -153,6 +153,51 @@ def cohort(
 
 
 @app.command()
+def train(
+    data: Annotated[Path, typer.Option(
+        "--data", help="List of head CTs with their tags: a MONAI datalist (JSON).",
+        show_default=False)],
+    output: OutputOption,
+    recipe: Annotated[Literal["seed", "modern"], typer.Option(
+        help="seed: the published network, slice by slice; modern: how ours judges a head from "
+             "what it sees.")] = "modern",
+    split: Annotated[Literal["patient", "image"], typer.Option(
+        help="Of the images of seed: by patient; or image by image, as published, which leaks.",
+    )] = "patient",
+    start: Annotated[str | None, typer.Option(
+        help="Model to begin with, by default the starter model of modern; for seed also a file "
+             "with convolutions of AlexNet (.npz).")] = None,
+    steps: Annotated[int, typer.Option(
+        min=0, max=1_000_000, help="Training steps; 0: as many as are usual for the recipe.")] = 0,
+    compare_splits: Annotated[bool, typer.Option(
+        "--compare-splits", help="Train seed a second time with the other split, to show both.",
+    )] = False,
+    name: Annotated[str, typer.Option(
+        help="Also keep the model on this computer, for --model NAME and the panel.")] = "",
+    work: Annotated[Path | None, typer.Option(
+        help="Folder for slices and for the training itself, so that one that was cut off goes "
+             "on; by default beside the output, with \"-training\" added.",
+        show_default=False)] = None,
+    device: DeviceOption = "auto",
+    progress: ProgressOption = "bar",
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Train a model on head CTs of your own; writes the model, its curves and what it scored."""
+    work = work or output.resolve().with_name(f"{output.resolve().name}-training")
+    with run_job(
+        module="HeadCTTriage", command="train", output=output, progress=progress, device=device,
+        seed=seed, overwrite=overwrite, inputs=[data],
+        parameters={"recipe": recipe, "split": split, "start": start and Path(start).name,
+                    "steps": steps, "compare_splits": compare_splits, "name": name},
+    ) as job:
+        from .train_command import Options, run
+
+        run(job, Options(data, recipe, split, start, steps, compare_splits, name, work, overwrite),
+            (lambda line: None) if progress == "none" else lambda line: typer.echo(line, err=True))
+
+
+@app.command()
 def listen(
     config: Annotated[Path, typer.Argument(help="Configuration file (TOML), see Docs/listen.md.")],
 ) -> None:

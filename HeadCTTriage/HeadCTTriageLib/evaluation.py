@@ -72,3 +72,19 @@ def share(right: np.ndarray) -> str:
     """A share with its exact 95 % interval (Clopper & Pearson, Biometrika 1934)."""
     found = stats.binomtest(int(right.sum()), len(right)).proportion_ci(0.95, "exact")
     return f"{right.mean():.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def share_of_patients(right: np.ndarray, patients: np.ndarray) -> str:
+    """A share of images with its 95 % interval by resampling patients.
+
+    Images of one patient are alike: taken one by one they would make the interval too narrow.
+
+    Args:
+        right: (n,), of each image.
+        patients: (n,), whose image it is.
+    """
+    groups = np.unique(patients, return_inverse=True)[1]
+    sums, counts = np.bincount(groups, right), np.bincount(groups)
+    drawn = np.random.default_rng(0).integers(0, len(counts), (RESAMPLINGS, len(counts)))
+    low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), (0.025, 0.975))
+    return f"{right.mean():.3f} ({low:.3f} to {high:.3f})"

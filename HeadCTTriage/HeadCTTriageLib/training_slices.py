@@ -129,27 +129,37 @@ class SlicePictures(Dataset):
         return self.count
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        random = np.random.default_rng((self.seed, index))
-        images = random.choice(self.images, self.size)
+        images = self.chosen(index)
         return {"image": torch.cat([self.image(number) for number in images]),
-                "label": torch.tensor(self.tags[images // self._each()])}
+                "label": torch.tensor(self.tags[images // self.each])}
+
+    def chosen(self, index: int) -> np.ndarray:
+        """Numbers of the images of an item."""
+        return np.random.default_rng((self.seed, index)).choice(self.images, self.size)
 
     def image(self, number: int) -> torch.Tensor:
         """Image of a number, (1, 1, height, width), 0 to 1."""
-        patient, rest = divmod(int(number), self._each())
+        patient, rest = divmod(int(number), self.each)
         place, variant = divmod(rest, len(VARIANTS))
         picture = torch.from_numpy(self.pictures[patient, place])[None, None].float() / 255
         return published_variant(picture, variant, int(number))
 
-    def _each(self) -> int:
+    @property
+    def each(self) -> int:
+        """Images of a patient."""
         return self.pictures.shape[1] * len(VARIANTS)
 
 
 def pictures_of(paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     """Published slices of patients in 256 levels, (n, slices, height, width), and their tags."""
     found = [read_patient(path) for path in paths]
-    shown = [np.rint(255 * in_windows(one.published, PUBLISHED.windows)[:, 0]) for one in found]
-    return np.stack(shown).astype(np.uint8), np.array([int(one.tag) for one in found])
+    return np.stack([levels_of(one.published) for one in found]), np.array(
+        [int(one.tag) for one in found])
+
+
+def levels_of(published: np.ndarray) -> np.ndarray:
+    """Published slices of a head, (slices, height, width), HU, in 256 levels."""
+    return np.rint(255 * in_windows(published, PUBLISHED.windows)[:, 0]).astype(np.uint8)
 
 
 def shown(density: torch.Tensor) -> torch.Tensor:
@@ -202,9 +212,18 @@ def codes_of(patient: PatientSlices, backbone: torch.nn.Module, seed: tuple[int,
     if seed is not None:
         density, truth, flipped = vary(density, truth, np.random.default_rng(seed))
         shift_cm = -shift_cm if flipped else shift_cm
-    # what is varied need not be exact, and there is much of it
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=seed is not None):
-        codes = backbone(shown(density))[1].float()
+    codes = codes_of_slices(density, backbone, exact=seed is None)
     kinds = kinds_of(truth).amax((2, 3)).numpy()
     wanted = np.concatenate([[int(patient.tag), shift_cm], kinds.ravel()])
-    return codes.numpy(), wanted.astype(np.float32)
+    return codes, wanted.astype(np.float32)
+
+
+def codes_of_slices(density: torch.Tensor, backbone: torch.nn.Module, exact: bool,
+                    device: str = "cpu") -> np.ndarray:
+    """Codes (slices, code) of the slices of a head, (slices, height, width), HU.
+
+    Args:
+        exact: what is varied need not be, and there is much of it.
+    """
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=not exact):
+        return backbone(shown(density).to(device))[1].float().cpu().numpy()

@@ -26,6 +26,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import struct
 import sys
@@ -266,12 +267,53 @@ def import_model(
         known = [m for m in listed if m.sha256 == found.sha256 and not m.built_in]
         name = known[0].name if known else _free_name(name or archive.stem, listed)
         folder = _models_folder(listed[0].module) / name
-        if folder.exists() and not known and not overwrite:
-            raise OutputFailed(
-                f'There is a model "{name}" already; delete it first or choose another name.'
-            )
+        _check_free(folder, bool(known) or overwrite)
         _put_in_place(fresh, folder, workplace)
     return next(model for model in available_models(registry) if model.name == name)
+
+
+def keep_model(
+    bundle: str | Path, registry: str | Path, name: str, overwrite: bool = False
+) -> Model:
+    """Install a copy of a bundle that lies in a folder, such as one that was trained here.
+
+    Args:
+        bundle: its folder.
+        registry: the ``models.json`` of the module that the model is for.
+        name: what to call it.
+        overwrite: replaces an imported model of the same name.
+
+    Raises:
+        BadInput: the name cannot be used.
+        ModelUntrusted: it is no bundle, or one that `verify_bundle` refuses.
+        OutputFailed: the name is taken, or the cache folder cannot be written.
+    """
+    folder = check_name(name, registry, overwrite)
+    with _workplace(folder.parent) as workplace:
+        fresh = workplace / name
+        for file in SIZE_LIMITS:
+            (fresh / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(Path(bundle) / file, fresh / file)
+        verify_bundle(fresh)
+        _put_in_place(fresh, folder, workplace)
+    return next(model for model in available_models(registry) if model.name == name)
+
+
+def check_name(name: str, registry: str | Path, overwrite: bool = False) -> Path:
+    """The folder for a model of this name, as `keep_model` takes it, which raises the same."""
+    listed = _listed_models(Path(registry))
+    if _free_name(name, listed) != name:
+        raise BadInput(f'A model cannot be called "{name}"; use letters, digits and hyphens.')
+    folder = _models_folder(listed[0].module) / name
+    _check_free(folder, overwrite)
+    return folder
+
+
+def _check_free(folder: Path, overwrite: bool) -> None:
+    if folder.exists() and not overwrite:
+        raise OutputFailed(
+            f'There is a model "{folder.name}" already; delete it first or choose another name.'
+        )
 
 
 def _free_name(name: str, listed: list[Model]) -> str:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from ignite.engine import Events
@@ -22,15 +23,20 @@ from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer
 from monai.utils import set_determinism
+from monai.utils.enums import CommonKeys as Keys
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from .learning_curves import HISTORY, read_history
 from .montecarlo import sample_seed
 
 CHECKPOINT = "checkpoint.pt"
-HISTORY = "history.jsonl"
 BEST = "best.pt"
 TENSORBOARD = "tensorboard"
+
+
+class OtherSettings(ValueError):
+    """The folder holds a training with other settings."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +71,18 @@ class Validation:
     """Images that are not trained on: when to look at them, and when to stop because of them.
 
     Attributes:
-        score: gets the averaged network in evaluation mode; higher is better.
+        score: gets the averaged network in evaluation mode; higher is better. It may return several
+            numbers by name for the curves; then that named ``score`` chooses.
         every: steps between two looks.
         patience: so many looks without a better score end the training.
+        chooses: whether the score ends the training and chooses the weights. If not, the images
+            are only looked at, and can still serve to calibrate what was trained.
     """
 
-    score: Callable[[nn.Module], float]
+    score: Callable[[nn.Module], float | Mapping[str, float]]
     every: int = 200
     patience: int = 10
+    chooses: bool = True
 
 
 class StepSampler(Sampler[int]):
@@ -146,6 +156,7 @@ def train(
     device: str = "cpu",
     on_step: Callable[[int, float], None] | None = None,
     validation: Validation | None = None,
+    accuracy: Callable[[Any, torch.Tensor], float] | None = None,
 ) -> nn.Module:
     """Train ``network`` and return the averaged network, resuming from ``folder`` when possible.
 
@@ -160,13 +171,14 @@ def train(
         device: torch device.
         on_step: called after every step with the number of steps done and the loss.
         validation: without it all steps are done and the last weights are returned.
+        accuracy: of a batch, from answer and label, 0 to 1; for the curves.
 
     Returns:
-        The network with averaged weights, in evaluation mode; with validation those of the step
-        with the best score.
+        The network with averaged weights, in evaluation mode; with validation that chooses, those
+        of the step with the best score.
 
     Raises:
-        ValueError: the folder holds a run with other settings.
+        OtherSettings: the folder holds a training with other settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _check_same_settings(folder, settings)
@@ -207,23 +219,32 @@ def train(
     def seed_step(engine) -> None:
         torch.manual_seed(sample_seed(settings.seed, start + engine.state.iteration))
 
+    entry: dict[str, float] = {}
+
+    @trainer.on(IterationEvents.FORWARD_COMPLETED)
+    def after_forward(engine) -> None:
+        if accuracy:
+            output = engine.state.output
+            entry["accuracy"] = round(float(accuracy(output[Keys.PRED], output[Keys.LABEL])), 5)
+
     @trainer.on(Events.ITERATION_COMPLETED)
     def after_step(engine) -> None:
         step = start + engine.state.iteration
         value = float(engine.state.output[0]["loss"])  # the engine lists its output per item
         if not math.isfinite(value):
             raise FloatingPointError(f"The loss is not a number at step {step}.")
-        entry = {"loss": round(value, 5)}
+        entry["loss"] = round(value, 5)
         learning_rate = schedule.get_last_lr()[0]
         schedule.step()
         average.update(network, step)
         looked = validation is not None and step % validation.every == 0
         if looked:
-            entry["score"] = watch.look(trainer, average.network)
+            entry.update(watch.look(trainer, average.network))
         # the history first: resuming drops the lines after the checkpoint, but cannot invent any
         with (folder / HISTORY).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, **entry}) + "\n")
         curves.add(step, learning_rate=learning_rate, **entry)
+        entry.clear()
         if looked or step % settings.checkpoint_every == 0 or step == settings.steps:
             _save(folder / CHECKPOINT, parts, step)
         if on_step:
@@ -250,18 +271,23 @@ class _Watch:
     def has_ended(self) -> bool:
         return bool(self.validation) and self.state.get("counter", 0) >= self.validation.patience
 
-    def look(self, trainer: SupervisedTrainer, network: nn.Module) -> float:
+    def look(self, trainer: SupervisedTrainer, network: nn.Module) -> dict[str, float]:
+        found = self.validation.score(network)
+        numbers = {name: round(float(number), 5) for name, number in (
+            found if isinstance(found, Mapping) else {"score": found}).items()}
+        if not self.validation.chooses:
+            return numbers
         if self.stopping is None:
             self.stopping = EarlyStopping(
                 self.validation.patience, lambda engine: engine.state.score, trainer)
             if self.state:
                 self.stopping.load_state_dict(self.state)
-        trainer.state.score = score = float(self.validation.score(network))
+        trainer.state.score = numbers["score"]
         self.stopping(trainer)
         self.state = dict(self.stopping.state_dict())
         if self.state["counter"] == 0:
             _replace(self.best_file, network.state_dict())
-        return score
+        return numbers
 
     def best(self, network: nn.Module) -> nn.Module:
         """``network`` with the best weights, or as it is when there was no look at any."""
@@ -313,15 +339,15 @@ def _check_same_settings(folder: Path, settings: TrainingSettings) -> None:
         # how many processes make the images changes none of them
         before = replace(TrainingSettings(**json.loads(path.read_text("utf-8"))),
                          workers=settings.workers)
-        done = _steps_done(folder)
+        done = steps_done(folder)
         held = done <= min(before.held_until, settings.held_until)
         if replace(before, steps=settings.steps) != settings or (before != settings and not held):
-            raise ValueError(f"{folder} holds a training with other settings; use a new folder.")
+            raise OtherSettings(f"{folder} holds a training with other settings; use a new folder.")
     path.write_text(json.dumps(asdict(settings), indent=1), "utf-8")
 
 
-def _steps_done(folder: Path) -> int:
-    """Steps of the last checkpoint."""
+def steps_done(folder: Path) -> int:
+    """Steps of the last checkpoint in a folder, 0 where there is none."""
     path = folder / CHECKPOINT
     return torch.load(path, weights_only=True, mmap=True)["step"] if path.exists() else 0
 
@@ -344,29 +370,7 @@ def _resume(path: Path, parts: dict, device: str) -> int:
     for name, part in parts.items():
         part.load_state_dict(state.get(name, {}) if name == "watch" else state[name])
     history = path.parent / HISTORY
-    lines = [line for line in history.read_text("utf-8").splitlines()
-             if json.loads(line)["step"] <= state["step"]]
+    lines = [json.dumps(entry) for entry in read_history(history)
+             if entry["step"] <= state["step"]]
     history.write_text("".join(line + "\n" for line in lines), "utf-8")
     return state["step"]
-
-
-def plot_history(folder: Path, target: Path, window: int = 50) -> None:
-    """Learning curve of a training folder as a PNG (running mean over ``window`` steps)."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import numpy as np
-    from matplotlib import pyplot
-
-    lines = (folder / HISTORY).read_text("utf-8").splitlines()
-    steps, losses = np.array([(e["step"], e["loss"]) for e in map(json.loads, lines)]).T
-    window = max(1, min(window, len(losses)))
-    smooth = np.convolve(losses, np.ones(window) / window, "valid")
-    figure, axes = pyplot.subplots(figsize=(6, 3.5))
-    axes.plot(steps, losses, color="0.8", linewidth=0.6)
-    axes.plot(steps[window - 1 :], smooth, color="tab:blue")
-    axes.set(xlabel="step", ylabel="training loss")
-    axes.set_ylim(0, float(np.quantile(losses, 0.99)))
-    figure.tight_layout()
-    figure.savefig(target, dpi=110)
-    pyplot.close(figure)

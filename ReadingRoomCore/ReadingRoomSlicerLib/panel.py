@@ -17,7 +17,7 @@ from ReadingRoomLib import models
 from ReadingRoomLib.errors import ReadingRoomError
 from ReadingRoomLib.progress import RemainingTime, format_duration
 
-from . import volumes
+from . import settings, volumes
 from .resources import resourcePath
 
 CHECK_BACKGROUND = (255, 214, 150)
@@ -42,10 +42,10 @@ class ReadingRoomPanel:
         self._models = []
         self._log = ""
         self._cardBrowser = None
-        self._remaining = RemainingTime()
         shared = slicer.util.loadUI(resourcePath("UI", "ReadingRoomPanel.ui"))
         self.ui = self._assemble(moduleWidget, shared)
         self._alignLabels()
+        self._progress = ProgressDisplay(self.ui.progressBar)
         self.ui.cardButton.connect("clicked()", self.showCard)
         self.ui.logButton.connect("clicked()", self.showLog)
         self.ui.modelComboBox.connect("currentIndexChanged(int)", self._onModelIndexChanged)
@@ -103,9 +103,14 @@ class ReadingRoomPanel:
         """The recipes for which there is a model."""
         return {model.recipe for model in self._availableModels()}
 
+    def modelNames(self) -> list:
+        """Names of all models, which another one cannot have."""
+        return [model.name for model in self._availableModels()]
+
     def _availableModels(self) -> list:
         try:
-            return models.available_models(self.registryPath)
+            with settings.modelFolderInUse():
+                return models.available_models(self.registryPath)
         except ReadingRoomError as error:
             self.ui.modelComboBox.toolTip = error.message
             return []
@@ -193,25 +198,16 @@ class ReadingRoomPanel:
         self.ui.applyButton.setSizePolicy(
             qt.QSizePolicy.Fixed if running else qt.QSizePolicy.Expanding, qt.QSizePolicy.Fixed)
         if running:
-            self._remaining = RemainingTime()
-            self.showProgress("", 0, 0, _("Starting..."))
+            self._progress.start()
+            self.showMessage(_("Starting..."))
 
     def showProgress(self, stage: str, done: float, total: float, message: str) -> None:
         """Show how far a stage is: a bar with per cent and time left, and what is being done.
 
         :param total: 0 while it is not known, which shows a bar that only moves.
         """
-        bar = self.ui.progressBar
         self.showMessage(message or stage)
-        if total <= 0:
-            bar.setRange(0, 0)
-            bar.format = ""
-            return
-        seconds = self._remaining.update(done, total)
-        left = _("{time} left").format(time=format_duration(seconds)) if seconds else ""
-        bar.setRange(0, 1000)
-        bar.value = round(1000 * min(done / total, 1.0))
-        bar.format = f"%p %  {left}".rstrip()
+        self._progress.show(done, total)
 
     def showMessage(self, sentence: str, log: str = "", isError: bool = False) -> None:
         """Show one sentence below Apply; with a log, a button shows it."""
@@ -313,6 +309,37 @@ class ReadingRoomPanel:
         """The key of the `ResultRow` that is shown in a row of the table, however it is sorted."""
         item = self.ui.resultTable.item(index, 0)
         return item.data(qt.Qt.UserRole) if item else ""
+
+
+class ProgressDisplay:
+    """A bar with per cent and time left.
+
+    :param bar: the ``QProgressBar``.
+    """
+
+    def __init__(self, bar) -> None:
+        self._bar = bar
+        self._remaining = RemainingTime()
+
+    def start(self) -> None:
+        """A computation begins."""
+        self._remaining = RemainingTime()
+        self.show(0, 0)
+
+    def show(self, done: float, total: float) -> None:
+        """Show how far a stage is.
+
+        :param total: 0 while it is not known, which shows a bar that only moves.
+        """
+        if total <= 0:
+            self._bar.setRange(0, 0)
+            self._bar.format = ""
+            return
+        seconds = self._remaining.update(done, total)
+        left = _("{time} left").format(time=format_duration(seconds)) if seconds else ""
+        self._bar.setRange(0, 1000)
+        self._bar.value = round(1000 * min(done / total, 1.0))
+        self._bar.format = f"%p %  {left}".rstrip()
 
 
 def reasonNotCT(volumeNode) -> str:

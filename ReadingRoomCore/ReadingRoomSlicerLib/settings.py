@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The application settings that all modules of the extension share."""
 
+import contextlib
 import enum
 import os
 
@@ -33,6 +34,21 @@ class Device(enum.Enum):
 def modelFolder() -> str:
     """Folder for downloaded models and sample data; empty for the core's own choice."""
     return _text(MODEL_FOLDER)
+
+
+@contextlib.contextmanager
+def modelFolderInUse():
+    """Let the core look for models in here where the computations put them."""
+    before = os.environ.get("READINGROOM_CACHE")
+    if modelFolder():
+        os.environ["READINGROOM_CACHE"] = modelFolder()
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["READINGROOM_CACHE"] = before
+        elif modelFolder():
+            os.environ.pop("READINGROOM_CACHE", None)
 
 
 def device() -> Device:

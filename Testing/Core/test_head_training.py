@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from HeadCTTriageLib import starter
 from HeadCTTriageLib.augmentation import VARIANTS, Ranges, published_variant, vary
 from HeadCTTriageLib.engines import load_model
+from HeadCTTriageLib.evaluation import share, share_of_patients
+from HeadCTTriageLib.image_splits import groups_of_images, measure_images
 from HeadCTTriageLib.losses import judge_loss, kinds_of, map_loss, tag_loss
 from HeadCTTriageLib.networks import AlexNet, SliceBackbone
 from HeadCTTriageLib.training_slices import (
@@ -140,10 +142,41 @@ def test_no_patient_is_in_two_groups(work):
 
 def test_images_of_a_patient_are_in_all_groups_where_images_are_parted():
     images = np.arange(40 * 8 * 17)
-    groups = starter.groups_of_images(images)
+    groups = groups_of_images(images, 7)
     assert (groups == "train").mean() == pytest.approx(0.8, abs=0.02)
     assert {"train", "validate", "test"} == set(groups[:8 * 17])  # of one patient
-    assert (starter.groups_of_images(images[500:600]) == groups[500:600]).all()
+    assert (groups_of_images(images[500:600], 7) == groups[500:600]).all()
+
+
+def test_the_interval_of_single_images_counts_patients():
+    random = np.random.default_rng(0)
+    patients = np.repeat(np.arange(20), 50)
+    right = np.repeat(random.random(20) < 0.6, 50)  # all images of a patient alike
+    found = share_of_patients(right, patients)
+    low, high = (float(end.strip("()")) for end in found.split()[1::2])
+    alone = share(right[::50])
+    assert low < right.mean() < high and high - low > 0.3
+    assert low == pytest.approx(float(alone.split()[1].strip("(")), abs=0.08)
+
+
+def test_images_that_were_learned_by_heart_are_told_by_the_split():
+    """What knows patients by heart is right where images are parted, and nowhere else."""
+    brightness = np.arange(6) * 40  # tells a patient, whatever the variant
+    pictures = np.ones((6, 3, 16, 16), np.uint8) * brightness[:, None, None, None].astype(np.uint8)
+    tags = np.array([2, 0, 1, 3, 0, 2])
+
+    class ByHeart(torch.nn.Module):
+        def forward(self, images):
+            shown = 255 * images.flatten(1).median(1).values
+            nearest = (shown[:, None] - torch.from_numpy(brightness)).abs().argmin(1)
+            return torch.nn.functional.one_hot(torch.from_numpy(tags)[nearest], 4).float()
+
+    leaking = measure_images(ByHeart(), pictures, tags, "image", 7)
+    honest = measure_images(ByHeart(), pictures + np.uint8(9), tags[::-1].copy(), "patient", 7)
+    assert all(value.endswith(", leaks") for value in leaking.values())
+    assert all(value.endswith("does not leak") for value in honest.values())
+    share_of = [float(next(iter(found.values())).split()[0]) for found in (leaking, honest)]
+    assert share_of[0] == 1 and share_of[1] < 0.6
 
 
 # --- losses --------------------------------------------------------------------------------------

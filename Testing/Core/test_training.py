@@ -28,7 +28,6 @@ from ReadingRoomLib.training import (
     Validation,
     WeightAverage,
     concatenate,
-    plot_history,
     rate_factor,
     train,
 )
@@ -339,6 +338,41 @@ def test_looking_does_not_change_the_training(uninterrupted, tmp_path):
     assert same(checkpoint(tmp_path)["network"], checkpoint(uninterrupted)["network"])
 
 
+def test_images_that_do_not_choose_are_only_looked_at(uninterrupted, tmp_path):
+    """The weights are the last ones and no score ends the training; the numbers are noted."""
+    found = iter([0.9, 0.5, 0.4, 0.3])
+    best = run(tmp_path, validation=Validation(
+        lambda network: {"validation_loss": 0.25, "validation_accuracy": next(found)},
+        every=2, patience=1, chooses=False))
+    plain = run(uninterrupted)  # it is complete: the averaged weights come back
+    assert same(best.state_dict(), plain.state_dict()) and not (tmp_path / BEST).exists()
+    assert [entry.get("validation_accuracy") for entry in history(tmp_path)] == [
+        None, 0.9, None, 0.5, None, 0.4, None, 0.3, None]
+
+
+def test_the_accuracy_of_each_batch_is_noted(tmp_path):
+    def accuracy(answer, label):
+        assert answer.shape[0] == label.shape[0] == 4 and answer.requires_grad
+        return (answer.argmax(1) == label).float().mean()
+
+    run(tmp_path, accuracy=accuracy)
+    noted = [entry["accuracy"] for entry in history(tmp_path)]
+    assert len(noted) == 9 and all(0 <= value <= 1 for value in noted) and len(set(noted)) > 1
+
+
+def test_a_line_that_a_kill_left_half_written_does_not_hinder(tmp_path):
+    def interrupt(step, loss):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, on_step=interrupt)
+    with (tmp_path / HISTORY).open("a", encoding="utf-8") as stream:
+        stream.write('{"step": 6, "lo')
+    run(tmp_path)
+    assert [entry["step"] for entry in history(tmp_path)] == list(range(1, 10))
+
+
 def test_tensorboard_shows_loss_rate_and_score(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -416,11 +450,3 @@ def test_sampler_and_batches():
     items = [{"image": torch.full((n, 1), float(n)), "label": torch.full((n,), n)} for n in (1, 2)]
     batch = concatenate(items)
     assert batch["image"].tolist() == [[1.0], [2.0], [2.0]] and batch["label"].tolist() == [1, 2, 2]
-
-
-def test_learning_curve_is_drawn(tmp_path):
-    pytest.importorskip("matplotlib")
-    lines = [json.dumps({"step": step, "loss": 1 / step}) for step in range(1, 80)]
-    (tmp_path / HISTORY).write_text("\n".join(lines) + "\n", "utf-8")
-    plot_history(tmp_path, tmp_path / "curve.png")
-    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")

@@ -89,7 +89,7 @@ def widget(module_widget, registry, warm, tmp_path, monkeypatch):
     qt.QSettings().setValue("ReadingRoom/TriageFolder", str(tmp_path / "triage"))
     widget = module_widget("HeadCTTriage")
     widget.panel.registryPath = str(registry)
-    widget.logic._runner = warm
+    widget.logic._runner = widget.training.runner = warm
     monkeypatch.setattr(warm, "shutdown", warm.cancel)  # the panel goes, the worker stays
     widget.parent.enter()
     yield widget

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists of images with labels to learn from: MONAI datalists, parted by patient.
+
+::
+
+    {"training": [{"image": "scans/0001.nrrd", "label": "red", "patient": "17", "site": "north"}],
+     "validation": [...], "test": [...]}
+
+Paths are relative to the folder of the list. ``patient`` is needed, so that no patient is learned
+from and measured on; it may be any number or word that stands for one patient. ``site`` may be
+left out. Parts that are not given are taken from ``training``, see :func:`part_patients`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import BadInput
+
+PARTS = ("training", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image to learn from.
+
+    Attributes:
+        image: file or folder, absolute.
+        label: one of those that were allowed.
+        patient: whose image it is.
+        site: where it was taken; empty where that is not said.
+        place: where it stands in the list, for messages.
+    """
+
+    image: Path
+    label: str
+    patient: str
+    site: str
+    place: str
+
+
+def read_datalist(path: str | Path, labels: Collection[str]) -> dict[str, list[Item]]:
+    """The parts of a list that are given, in the order of :data:`PARTS`.
+
+    Args:
+        path: of the JSON file.
+        labels: what an image may be labelled.
+
+    Raises:
+        BadInput: anything is missing, unknown, twice in it, or no longer on the disk.
+    """
+    path = Path(path).absolute()
+    content = _content(path)
+    parts = {part: [_item(entry, f"item {number} of {part}", path.parent, labels)
+                    for number, entry in enumerate(content[part], 1)]
+             for part in PARTS if part in content}
+    _check_once(item for items in parts.values() for item in items)
+    return parts
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise BadInput(f"{path.name} cannot be found: check its name.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"{path.name} is no list of images: it must be a file of JSON, as MONAI's "
+                       "datalists are.") from error
+    if not isinstance(content, dict) or not content.get("training"):
+        raise BadInput(f'{path.name} names no image to learn from: it needs a list "training".')
+    for part in PARTS:
+        if not isinstance(content.get(part, []), list):
+            raise BadInput(f'"{part}" in {path.name} must be a list of images.')
+    return content
+
+
+def _item(entry: Any, place: str, folder: Path, labels: Collection[str]) -> Item:
+    if not isinstance(entry, dict):
+        raise BadInput(f'The list is wrong at {place}: write {{"image": ..., "label": ..., '
+                       '"patient": ...}.')
+    for key in ("image", "label", "patient"):
+        if not isinstance(entry.get(key), str | int) or str(entry[key]).strip() == "":
+            raise BadInput(f'The list is wrong at {place}: "{key}" is missing.')
+    label = str(entry["label"]).strip()
+    if label not in labels:
+        raise BadInput(f'The list is wrong at {place}: its label is "{label}", but must be one of '
+                       f"{', '.join(labels)}.")
+    image = folder / Path(str(entry["image"])).expanduser()
+    if not image.exists():
+        raise BadInput(f"The image {image.name} ({place}) cannot be found: check its path, which "
+                       "counts from the folder of the list.")
+    return Item(image, label, str(entry["patient"]).strip(), str(entry.get("site") or ""), place)
+
+
+def _check_once(items: Iterable[Item]) -> None:
+    seen: dict[Path, str] = {}
+    for item in items:
+        image = item.image.resolve()
+        if image in seen:
+            raise BadInput(f"{item.image.name} stands twice in the list ({seen[image]}, "
+                           f"{item.place}): leave it in one place.")
+        seen[image] = item.place
+
+
+def check_apart(parts: Mapping[str, Sequence[Item]]) -> None:
+    """Refuse parts that share a patient.
+
+    Raises:
+        BadInput: a patient is in two parts.
+    """
+    first: dict[str, tuple[str, Item]] = {}
+    for part, items in parts.items():
+        for item in items:
+            other_part, other = first.setdefault(item.patient, (part, item))
+            if other_part != part:
+                raise BadInput(f"The same patient is in two parts of the list ({other.place}, "
+                               f"{item.place}): what is measured on patients that were learned "
+                               "from is worth nothing.")
+
+
+def part_patients(items: Sequence[Item], shares: Mapping[str, float],
+                  rank: Callable[[Item], int], seed: int) -> dict[str, list[Item]]:
+    """Part items by patient, at random but so that each part gets its share of every rank.
+
+    Args:
+        items: to part.
+        shares: of the patients, by name of the part; their sum is 1.
+        rank: of an item, such as how ill the patient is; that of a patient is the highest.
+        seed: of the random numbers.
+
+    Returns:
+        The items of each part, in their order.
+    """
+    ranks: dict[str, int] = {}
+    for item in items:
+        ranks[item.patient] = max(rank(item), ranks.get(item.patient, rank(item)))
+    drawn = np.random.default_rng(seed).permutation(sorted(ranks))
+    part_of: dict[str, str] = {}
+    given = dict.fromkeys(shares, 0)
+    for number, patient in enumerate(sorted(drawn.tolist(), key=ranks.__getitem__), 1):
+        # to whom most is owed
+        part = max(shares, key=lambda name: shares[name] * number - given[name])
+        given[part] += 1
+        part_of[patient] = part
+    return {part: [item for item in items if part_of[item.patient] == part] for part in shares}
