@@ -60,13 +60,13 @@ class CurvePlot:
         self.chart.SetTitle(self.name)
         self.chart.SetXAxisTitle(_("Step"))
         self.chart.SetYAxisTitle(_("Accuracy (solid), loss (dashed)"))
-        known = [self.chart.GetNthPlotSeriesNodeID(index)
+        shown = [self.chart.GetNthPlotSeriesNodeID(index)
                  for index in range(self.chart.GetNumberOfPlotSeriesNodes())]
-        for column in self._columns:
-            if column != STEP:
-                series = self._seriesOf(column)
-                if series.GetID() not in known:
-                    self.chart.AddAndObservePlotSeriesNodeID(series.GetID())
+        wanted = [self._seriesOf(column).GetID() for column in self._columns if column != STEP]
+        if shown != wanted:  # validation comes later, and stands beside its training
+            self.chart.RemoveAllPlotSeriesNodeIDs()
+            for seriesId in wanted:
+                self.chart.AddAndObservePlotSeriesNodeID(seriesId)
         self.chart.EndModify(modified)
 
     def _seriesOf(self, column: str):

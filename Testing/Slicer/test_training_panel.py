@@ -146,6 +146,10 @@ def test_curves_come_back_after_the_scene_was_closed(slicer_scene):
     plot.update({"step": [1, 2, 3], "loss": [0.5, 0.4, 0.3]})
     assert plot.chart is first and plot.table.GetNumberOfRows() == 3
     assert first.GetNumberOfPlotSeriesNodes() == 1
+    plot.update({"step": [1], "accuracy": [0.5], "loss": [0.5]})
+    shown = [slicer.mrmlScene.GetNodeByID(first.GetNthPlotSeriesNodeID(index)).GetYColumnName()
+             for index in range(first.GetNumberOfPlotSeriesNodes())]
+    assert shown == ["accuracy", "loss"]  # in the order of the table
     slicer.mrmlScene.Clear()
     plot.update({"step": [1], "loss": [0.5]})
     assert not plot.isInScene
