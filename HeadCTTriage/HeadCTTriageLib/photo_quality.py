@@ -111,16 +111,12 @@ def _glare(picture: np.ndarray, head: np.ndarray, blur_mm: float) -> float:
     labels, count = ndimage.label(whole)
     borders = ndimage.maximum_filter(labels, 2 * round(BORDER_MM / PIXEL_MM) + 1) * (~whole & deep)
     rise = np.hypot(*np.gradient(white, PIXEL_MM))
-    sigma = np.hypot(blur_mm, SMOOTH_MM)
-    soft = []
-    for number in range(1, count + 1):
-        border = borders == number
-        if border.any():
-            step = 1 - np.quantile(white[border], 0.1)
-            sharp = step / (np.sqrt(2 * np.pi) * sigma)
-            if all(np.quantile(rise[border], share) < most * sharp
-                   for share, most in SOFT.items()):
-                soft.append(number)
+    brain = deep & ~whole
+    step = 1 - np.median(white[brain]) if brain.any() else 1.0
+    sharp = step / (np.sqrt(2 * np.pi) * np.hypot(blur_mm, SMOOTH_MM))
+    soft = [number for number in range(1, count + 1) if (borders == number).any() and all(
+        np.quantile(rise[borders == number], share) < most * sharp
+        for share, most in SOFT.items())]
     return float((_wide(white > LIGHT) & around | np.isin(labels, soft) & (labels > 0)).mean())
 
 

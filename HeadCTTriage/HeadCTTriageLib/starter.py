@@ -184,7 +184,7 @@ def calibrate_camera(
     work: WorkOption,
     model: Annotated[Path | None, typer.Option(
         help="Folder of the bundle; by default the module's own, listed in models.json.")] = None,
-    patients: Annotated[int, typer.Option(min=1, help="Simulated patients to photograph.")] = 60,
+    patients: Annotated[int, typer.Option(min=1, help="Simulated patients to photograph.")] = 100,
 ) -> None:
     """Calibrate a bundle for photos; needs no training, only patients it was not trained on.
 
@@ -194,7 +194,12 @@ def calibrate_camera(
     bundle = load_model(str(model or FOLDER / "Models" / PLANS["modern"].bundle))
     numbers = [number for number in range(10 * patients) if number % 10 in GROUPS["calibrate"]]
     simulate(work, numbers[:patients])
-    certainty = camera_calibration(work, bundle.metadata["recipe"], bundle.network, 2 * patients)
+    try:
+        certainty = camera_calibration(work, bundle.metadata["recipe"], bundle.network,
+                                       2 * patients)
+    except ValueError as error:
+        raise typer.BadParameter("Too few of the photos are good enough: give more --patients."
+                                 ) from error
     network = json.loads((bundle.folder / INFERENCE).read_text("utf-8"))["network_def"]
     sha256 = write_bundle(bundle.folder, network, bundle.network.state_dict(),
                           {**bundle.metadata, **certainty}, bundle.model_card, dtype=STORED,

@@ -371,9 +371,9 @@ def test_a_bundle_is_calibrated_for_photos_without_its_training(tmp_path, monkey
     def simulate(work, numbers):
         (work / "patients").mkdir(parents=True)
         for number in numbers:
-            several = np.stack([80 * toy_slice(blood, 224) for blood in (False, True)])
+            several = np.stack([80 * toy_slice(blood) for blood in (False, True)])
             truth = np.zeros(several.shape, np.uint8)
-            truth[1, 100:120, 150:160] = 1 + KINDS.index("epidural")
+            truth[1, 150:170, 200:220] = 1 + KINDS.index("epidural")
             save_patient(PatientSlices(several[:, :8, :8].astype(np.int16),
                                        several.astype(np.int16), truth, Tag.RED, 0.0, (), ()),
                          work / "patients" / f"{number:05d}.npz")
@@ -381,7 +381,7 @@ def test_a_bundle_is_calibrated_for_photos_without_its_training(tmp_path, monkey
     monkeypatch.setattr(starter, "simulate", simulate)
     monkeypatch.setattr(picture_certainty, "LEAST_HEADS", 2)
     monkeypatch.setattr(camera_certainty_of, "__defaults__", (CAREFUL,))
-    bundle = write_toy_bundle(tmp_path / "toy", "seed")
+    bundle = write_toy_bundle(tmp_path / "toy")
     before = load_bundle(bundle, NETWORKS)
     starter.calibrate_camera(tmp_path / "work", bundle, 3)
     after = load_bundle(bundle, NETWORKS)
