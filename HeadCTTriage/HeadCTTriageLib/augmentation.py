@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from ReadingRoomLib.geometry import AIR_HU
 
+from .photo_training import photographed
 from .slices import WINDOWS_HU
 
 
@@ -54,7 +55,10 @@ def published_variant(picture: torch.Tensor, number: int, seed: int) -> torch.Te
 
 @dataclass(frozen=True)
 class Ranges:
-    """What is drawn for each head; degrees, pixels, HU."""
+    """What is drawn for each head; degrees, pixels, HU.
+
+    ``camera_share`` of its slices are shown as photos of a monitor, see :mod:`.photo_training`.
+    """
 
     degrees: float = 15.0
     scale: tuple[float, float] = (0.85, 1.18)
@@ -65,10 +69,14 @@ class Ranges:
     gain: tuple[float, float] = (0.88, 1.12)
     offset: float = 5.0
     picture_share: float = 0.5
+    camera_share: float = 0.0
+
+
+USUAL = Ranges()
 
 
 def vary(density: torch.Tensor, truth: torch.Tensor, random: np.random.Generator,
-         ranges: Ranges = Ranges()) -> tuple[torch.Tensor, torch.Tensor, bool]:
+         ranges: Ranges = USUAL) -> tuple[torch.Tensor, torch.Tensor, bool]:
     """Show slices of one head as another scanner would, in another position.
 
     Args:
@@ -90,6 +98,8 @@ def vary(density: torch.Tensor, truth: torch.Tensor, random: np.random.Generator
     moved = _scanned(moved, random, ranges)
     if random.random() < ranges.picture_share:
         moved = _as_picture(moved, random)
+    if ranges.camera_share:
+        moved = _photographed(moved, random, ranges.camera_share)
     return moved[:, 0], there[:, 0].to(torch.uint8), flipped
 
 
@@ -120,6 +130,17 @@ def _as_picture(density: torch.Tensor, random: np.random.Generator) -> torch.Ten
     shown = ((density - level) / width + 0.5).clamp(0, 1) ** random.uniform(0.75, 1.3)
     shown = (shown * 255).round() / 255
     return low + shown * (high - low)
+
+
+def _photographed(density: torch.Tensor, random: np.random.Generator,
+                  share: float) -> torch.Tensor:
+    """Some of the slices (n, 1, height, width), each as a photo of its own shows it."""
+    low, high = WINDOWS_HU["brain"]
+    chosen, seeds = random.random(len(density)) < share, random.integers(2**62, size=len(density))
+    return torch.stack([
+        low + (high - low) * torch.from_numpy(
+            photographed(((one[0] - low) / (high - low)).clamp(0, 1).numpy(), int(seed)))[None]
+        if photo else one for one, photo, seed in zip(density, chosen, seeds, strict=True)])
 
 
 def _blurred(image: torch.Tensor, sigma: float) -> torch.Tensor:

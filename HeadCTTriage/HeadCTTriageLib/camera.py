@@ -100,7 +100,7 @@ def look(photo: np.ndarray) -> Shot:
     grey = photo.mean(-1, dtype=np.float32) / 255
     corners = find_screen(grey)
     aspect = aspect_of(corners, grey.shape[::-1])
-    picture = _evened(_without_frame(straighten(photo, corners, aspect) / 255))
+    picture = even_light(_without_frame(straighten(photo, corners, aspect) / 255))
     head = _head(picture)
     rows, columns = (np.flatnonzero(head.any(axis)) for axis in (1, 0))
     long = max(np.ptp(rows), np.ptp(columns)) + 1
@@ -156,7 +156,7 @@ def _last_bright(lines: np.ndarray, limit: float) -> int:
     return 2 + int(np.flatnonzero(lines > limit).max(initial=-1))
 
 
-def _evened(screen: np.ndarray) -> np.ndarray:
+def even_light(screen: np.ndarray) -> np.ndarray:
     """A screen in colours, 0 to 1, as grey: its black 0 everywhere, its white 1.
 
     Light that falls on the whole screen adds to what it shows, and the black around the head tells

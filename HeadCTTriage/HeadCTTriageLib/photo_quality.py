@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a photo shows a slice well enough to be judged: blur, glare, moire, each 0 to 1.
+"""Whether a photo shows a slice well enough to be judged: four scores, each 0 to 1.
 
 Everything is measured on the straightened head, brought to pixels of half a millimetre of an
 average head, so that numbers mean the same whatever camera, monitor and distance.
@@ -18,13 +18,18 @@ PIXEL_MM = 0.5
 BLUR_MM = 4.0  # of blur that is a score of 1
 LIGHT = 0.4  # share of white, from which light on black is glare
 WASHED_OUT, WIDE_MM = 0.94, 10.0  # white on so much in all directions may be glare
-SOFT = 0.06  # rise of brightness at its border, share of white for each mm; blood and bone: more
+SOFT = {0.8: 0.5, 0.95: 0.8}
+"""How brightness rises at the border of light, at most: quantiles, as share of the rise that the
+photo's blur leaves of a sharp border. Blood on real CTs has more of at least one of them."""
 BORDER_MM = 7.0  # around it
+SKULL_MM = 8.0  # from the outline, which is sharp whatever it lies beside
+SMOOTH_MM = 0.75  # standard deviation that is taken off noise before borders are measured
+COARSE = 4  # pixels to one, for the outline
 TILE_MM, STEP_MM = 48.0, 24.0  # in which stripes are looked for
 PERIOD_MM = (1.4, 9.0)  # of the stripes that are looked for
 RADII = 24  # rings of the spectrum of a tile
 
-LIMITS = {"blur": 0.5, "glare": 0.015, "moire": 0.01}
+LIMITS = {"blur": 0.5, "glare": 0.015, "moire": 0.01, "outline": 0.02}
 """Highest scores of a photo that is judged. Chosen on simulated photos, none was real."""
 RETAKE = {
     "blur": "The photo is blurred: hold the camera still, closer to the screen, and take the photo "
@@ -32,6 +37,8 @@ RETAKE = {
     "glare": "There is glare on the screen: turn the monitor or the lamp and take the photo again.",
     "moire": "Lines (moire) lie over the image: change the distance a little and take the photo "
              "again.",
+    "outline": "The outline is not that of a head: show the whole slice, without a lamp or window "
+               "in the glass, and take the photo again.",
 }
 
 
@@ -44,11 +51,13 @@ class Quality:
             deviation in mm of an average head, by 4 mm.
         glare: share of the head and the black around it that is lit from elsewhere.
         moire: contrast of the strongest regular stripes, as share of white.
+        outline: share of the head that lies off an oval: it is cut off, or light merges with it.
     """
 
     blur: float
     glare: float
     moire: float
+    outline: float
 
     def written(self) -> dict[str, float]:
         return {name: round(value, 4) for name, value in asdict(self).items()}
@@ -73,7 +82,9 @@ def measure_quality(picture: np.ndarray, head: np.ndarray) -> Quality:
     fine = ndimage.zoom(ndimage.gaussian_filter(picture, 0.4 * max(0.0, 1 / times - 1)), times,
                         order=1)
     inside = ndimage.zoom(head.astype(np.float32), times, order=1) > 0.5
-    return Quality(_blur(fine, inside), _glare(fine, inside), _moire(fine, inside))
+    blur = _blur(fine, inside)
+    return Quality(blur, _glare(fine, inside, blur * BLUR_MM), _moire(fine, inside),
+                   _outline(inside))
 
 
 def _blur(picture: np.ndarray, head: np.ndarray) -> float:
@@ -87,22 +98,44 @@ def _blur(picture: np.ndarray, head: np.ndarray) -> float:
     return float(min(1.0, sigma / BLUR_MM))
 
 
-def _glare(picture: np.ndarray, head: np.ndarray) -> float:
-    """Light where the screen is black, and white places whose borders are soft."""
+def _glare(picture: np.ndarray, head: np.ndarray, blur_mm: float) -> float:
+    """Light where the screen is black, and white places whose borders are soft.
+
+    Only the border towards the brain tells blood from a lamp: the skull is sharp whatever touches
+    it. How sharp blood may be depends on how blurred the photo is.
+    """
     around = ~ndimage.binary_dilation(head, iterations=12)
-    white = ndimage.gaussian_filter(picture, 1.5)
-
-    def wide(limit: float) -> np.ndarray:
-        size = round(WIDE_MM / PIXEL_MM)  # letters and the skull are thinner
-        return ndimage.maximum_filter(ndimage.minimum_filter(white, size) > limit, size)
-
-    whole = wide(WASHED_OUT)
+    deep = ndimage.distance_transform_edt(head) * PIXEL_MM > SKULL_MM
+    white = ndimage.gaussian_filter(picture, SMOOTH_MM / PIXEL_MM)
+    whole = _wide(white > WASHED_OUT)
     labels, count = ndimage.label(whole)
-    borders = ndimage.maximum_filter(labels, 2 * round(BORDER_MM / PIXEL_MM) + 1) * ~whole
+    borders = ndimage.maximum_filter(labels, 2 * round(BORDER_MM / PIXEL_MM) + 1) * (~whole & deep)
     rise = np.hypot(*np.gradient(white, PIXEL_MM))
-    soft = [number for number in range(1, count + 1)
-            if (borders == number).any() and np.quantile(rise[borders == number], 0.8) < SOFT]
-    return float((wide(LIGHT) & around | np.isin(labels, soft) & (labels > 0)).mean())
+    brain = deep & ~whole
+    step = 1 - np.median(white[brain]) if brain.any() else 1.0
+    sharp = step / (np.sqrt(2 * np.pi) * np.hypot(blur_mm, SMOOTH_MM))
+    soft = [number for number in range(1, count + 1) if (borders == number).any() and all(
+        np.quantile(rise[borders == number], share) < most * sharp
+        for share, most in SOFT.items())]
+    return float((_wide(white > LIGHT) & around | np.isin(labels, soft) & (labels > 0)).mean())
+
+
+def _outline(head: np.ndarray) -> float:
+    """Share of the head that its oval lacks or has too much, where that is wide.
+
+    The oval is the ellipse that has the same mean and the same spread.
+    """
+    coarse = head[::COARSE, ::COARSE]
+    places = np.argwhere(coarse)
+    away = np.indices(coarse.shape).reshape(2, -1) - places.mean(0)[:, None]
+    far = (away * np.linalg.solve(np.cov(places.T), away)).sum(0).reshape(coarse.shape)
+    return float(min(1.0, _wide(coarse ^ (far <= 4), COARSE * PIXEL_MM).sum() / len(places)))
+
+
+def _wide(mask: np.ndarray, pixel_mm: float = PIXEL_MM) -> np.ndarray:
+    """What of a mask is wide in both directions; letters, noses and the skull are not."""
+    size = round(WIDE_MM / pixel_mm)
+    return ndimage.maximum_filter(ndimage.minimum_filter(mask, size), size)
 
 
 def _moire(picture: np.ndarray, head: np.ndarray) -> float:

@@ -7,7 +7,9 @@ calibration and two for measuring; ``export`` does both and makes the bundle.
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +18,7 @@ import numpy as np
 import typer
 from torch import nn
 
+from ReadingRoomLib.bundle_data import INFERENCE
 from ReadingRoomLib.commands import DeviceOption
 from ReadingRoomLib.devices import resolve_device
 from ReadingRoomLib.errors import BadInput
@@ -26,8 +29,9 @@ from ReadingRoomLib.training import CHECKPOINT, TrainingSettings
 from ReadingRoomLib.training import train as fit
 
 from .answers import RECIPES
+from .augmentation import USUAL, Ranges
 from .certainty import Certainty
-from .engines import REGISTRY, TorchEngine
+from .engines import REGISTRY, TorchEngine, load_model
 from .evaluation import measure
 from .image_splits import SPLITS, images_of, measure_images
 from .judging import ERROR, MOST_MISSED
@@ -84,13 +88,17 @@ def patients(
     count: Annotated[int, typer.Option(help="How many.")] = PATIENTS,
 ) -> None:
     """Simulate patients; those that are there already are kept."""
+    simulate(work, range(first, first + count))
+
+
+def simulate(work: Path, numbers: Iterable[int]) -> None:
+    """Simulate the patients of these numbers, but for those that are there already."""
     folder = work / "patients"
     folder.mkdir(parents=True, exist_ok=True)
-    template = fetch_head_template()
-    for number in range(first, first + count):
-        path = folder / f"{number:05d}.npz"
-        if path.exists():
-            continue
+    missing = {number: path for number in numbers
+               if not (path := folder / f"{number:05d}.npz").exists()}
+    template = fetch_head_template() if missing else None
+    for number, path in missing.items():
         try:
             save_patient(make_patient(template, (SEED, number)), path)
         except BadInput as refused:
@@ -112,6 +120,9 @@ def train(
     start: Annotated[Path | None, typer.Option(
         help="Of seed: file with convolutions of AlexNet to begin with (.npz).")] = None,
     steps: StepsOption = 0,
+    camera: Annotated[float, typer.Option(
+        min=0, max=1, help="Of modern: share of the slices that are shown through a simulated "
+                           "camera.")] = 0.0,
     device: DeviceOption = "auto",
 ) -> None:
     """Train a network on the patients in a folder."""
@@ -121,8 +132,9 @@ def train(
     if recipe == "seed":
         train_published(work, split, start, steps, device)
     else:
-        network = train_backbone(work, steps, device)
-        train_judgement(work, network, device)
+        ranges = Ranges(camera_share=camera)
+        network = train_backbone(work, steps, device, ranges)
+        train_judgement(work, network, device, ranges)
 
 
 @app.command()
@@ -160,6 +172,38 @@ def export(
     if output is None:
         list_bundle(REGISTRY, bundle, "HeadCTTriage")
     typer.echo(f"{bundle}: {sha256}")
+
+
+@app.command("camera")
+def calibrate_camera(
+    work: WorkOption,
+    model: Annotated[Path | None, typer.Option(
+        help="Folder of the bundle; by default the module's own, listed in models.json.")] = None,
+    patients: Annotated[int, typer.Option(min=1, help="Simulated patients to photograph.")] = 100,
+) -> None:
+    """Calibrate a bundle for photos; needs no training, only patients it was not trained on.
+
+    Patients of the calibration group that are not in the folder yet are simulated. Of each, one or
+    two slices are photographed. Everything else in the bundle stays as it is.
+    """
+    bundle = load_model(str(model or FOLDER / "Models" / PLANS["modern"].bundle))
+    numbers = [number for number in range(10 * patients) if number % 10 in GROUPS["calibrate"]]
+    simulate(work, numbers[:patients])
+    try:
+        certainty = camera_calibration(work, bundle.metadata["recipe"], bundle.network,
+                                       2 * patients)
+    except ValueError as error:
+        raise typer.BadParameter("Too few of the photos are good enough: give more --patients."
+                                 ) from error
+    network = json.loads((bundle.folder / INFERENCE).read_text("utf-8"))["network_def"]
+    del network["_target_"]
+    sha256 = write_model(bundle.folder, network, bundle.network, {**bundle.metadata, **certainty},
+                         bundle.model_card)
+    if model is None:
+        list_bundle(REGISTRY, bundle.folder, "HeadCTTriage")
+    written = certainty[CAMERA]
+    typer.echo(f"{len(written['scores'])} photos that were good enough, {sum(written['bleeding'])} "
+               f"with bleeding\n{bundle.folder}: {sha256}")
 
 
 def scores_of(work: Path, recipe: str, network: nn.Module, group: str,
@@ -212,21 +256,22 @@ def measure_splits(work: Path) -> dict[str, str]:
     return measured
 
 
-def train_backbone(work: Path, steps: int, device: str) -> TriageNetwork:
+def train_backbone(work: Path, steps: int, device: str, ranges: Ranges) -> TriageNetwork:
     """Learn where findings lie; returns the network whose judgement is not trained yet."""
     settings = _settings("backbone", steps)
     slices = BackboneSlices(patients_of(work, "train"), settings.steps * settings.batch_size,
-                            settings.seed)
+                            settings.seed, ranges)
     network = PLANS["modern"].build()
     network.backbone = fit(network.backbone, slices, map_loss, settings, work / "backbone", device,
                            _report(settings))
     return network
 
 
-def train_judgement(work: Path, network: TriageNetwork, device: str) -> TriageNetwork:
+def train_judgement(work: Path, network: TriageNetwork, device: str,
+                    ranges: Ranges) -> TriageNetwork:
     """Learn to judge a head from the codes of its slices."""
     settings = _settings("judgement", 0)
-    codes, wanted = codes_of_group(work, network.backbone, "train", VARIATIONS)
+    codes, wanted = codes_of_group(work, network.backbone, "train", VARIATIONS, ranges)
     heads = HeadCodes(codes, wanted, settings.steps, HEADS, settings.seed)
     judgement = JudgementPart(network)
     fit(judgement, heads, judge_loss, settings, work / "judgement", device, _report(settings))
@@ -234,7 +279,7 @@ def train_judgement(work: Path, network: TriageNetwork, device: str) -> TriageNe
 
 
 def codes_of_group(work: Path, backbone: nn.Module, group: str, variations: int,
-                   ) -> tuple[np.ndarray, np.ndarray]:
+                   ranges: Ranges = USUAL) -> tuple[np.ndarray, np.ndarray]:
     """Codes of all patients of a group, kept on disk: it takes minutes."""
     kept = work / f"codes-{group}.npz"
     paths = patients_of(work, group)
@@ -245,7 +290,8 @@ def codes_of_group(work: Path, backbone: nn.Module, group: str, variations: int,
             if arrays["names"].tolist() == names:
                 return arrays["codes"], arrays["wanted"]
     backbone.eval()
-    found = [codes_of(patient, backbone, (SEED, int(path.stem), number) if variations else None)
+    found = [codes_of(patient, backbone, (SEED, int(path.stem), number) if variations else None,
+                      ranges)
              for path in paths for patient in [read_patient(path)]
              for number in range(max(1, variations))]
     codes, wanted = (np.stack(part) for part in zip(*found, strict=True))

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from ReadingRoomLib.phantoms.head_template import HeadTemplate
 
-from .augmentation import VARIANTS, published_variant, vary
+from .augmentation import USUAL, VARIANTS, Ranges, published_variant, vary
 from .brain import locate_brain
 from .losses import kinds_of
 from .simulated_patients import simulated_patient
@@ -84,11 +84,14 @@ class BackboneSlices(Dataset):
         paths: of the patients.
         count: number of items.
         seed: first number of every draw.
+        ranges: in which they vary.
         slices: of a patient in one item; half of them show a finding, where there is one.
     """
 
-    def __init__(self, paths: list[Path], count: int, seed: int, slices: int = 4) -> None:
-        self.paths, self.count, self.seed, self.slices = paths, count, seed, slices
+    def __init__(self, paths: list[Path], count: int, seed: int, ranges: Ranges = USUAL,
+                 slices: int = 4) -> None:
+        self.paths, self.count, self.seed = paths, count, seed
+        self.ranges, self.slices = ranges, slices
 
     def __len__(self) -> int:
         return self.count
@@ -101,7 +104,7 @@ class BackboneSlices(Dataset):
         if len(with_finding):
             half = self.slices // 2
             chosen[:half] = random.choice(with_finding, half)
-        density, truth, _ = vary(*_tensors(patient, chosen), random)
+        density, truth, _ = vary(*_tensors(patient, chosen), random, self.ranges)
         return {"image": shown(density), "label": truth}
 
 
@@ -199,18 +202,20 @@ class HeadCodes(Dataset):
 
 
 def codes_of(patient: PatientSlices, backbone: torch.nn.Module, seed: tuple[int, ...] | None,
-             ) -> tuple[np.ndarray, np.ndarray]:
+             ranges: Ranges = USUAL) -> tuple[np.ndarray, np.ndarray]:
     """Codes (slices, code) of a patient, and what :func:`.losses.judge_loss` wants for them.
 
     Args:
         patient: all of its slices are looked at.
         backbone: in evaluation mode.
         seed: of a variation of the slices; None: as they are.
+        ranges: of the variation.
     """
     density, truth = _tensors(patient, slice(None))
     shift_cm = patient.midline_shift_mm / 10
     if seed is not None:
-        density, truth, flipped = vary(density, truth, np.random.default_rng(seed))
+        density, truth, flipped = vary(density, truth, np.random.default_rng(seed),
+                                       ranges)
         shift_cm = -shift_cm if flipped else shift_cm
     codes = codes_of_slices(density, backbone, exact=seed is None)
     kinds = kinds_of(truth).amax((2, 3)).numpy()

@@ -79,18 +79,10 @@ def of_judging(model: str = "starter", rounds: int = 21) -> dict:
                     "ct": f"simulated head, {SIZE}x{SIZE}x{SLICES}, DICOM"}
     with tempfile.TemporaryDirectory() as folder:
         series = write_head(Path(folder) / "series")
-        bundle = load_model(model)
-        exported = Path(folder) / "onnx"
-        exported.mkdir()
-        recipe = RECIPES[bundle.metadata["recipe"]]
-        write_exported(exported, to_onnx(bundle.network, recipe, "float32"),
-                       description_of(bundle, "float32"))
+        exported = write_onnx(model, Path(folder) / "onnx")
         for cores in (2, 1):
             for engine, name in (("torch", model), ("onnx", str(exported))):
-                done = subprocess.run(
-                    [sys.executable, "-c", _SCRIPT, engine, str(cores), name, str(series),
-                     str(rounds)], capture_output=True, text=True, check=True)
-                measured = json.loads(done.stdout.splitlines()[-1])
+                measured = judge_in_turn(engine, cores, name, series, rounds)
                 median, high = np.quantile(measured["seconds"], (0.5, 0.95))
                 result[f"{engine}_on_{cores}"] = {
                     "median": round(float(median), 3), "95th_percentile": round(float(high), 3),
@@ -101,6 +93,23 @@ def of_judging(model: str = "starter", rounds: int = 21) -> dict:
                         for stage in measured["stages"][0]},
                 }
     return result
+
+
+def judge_in_turn(engine: str, cores: int, model: str, series: Path, rounds: int) -> dict:
+    """Judge a head several times in a process of its own; see ``_SCRIPT`` for what it answers."""
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT, engine, str(cores), model, str(series), str(rounds)],
+        capture_output=True, text=True, check=True, start_new_session=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def write_onnx(model: str, folder: Path) -> Path:
+    """Export a model, float32; returns the folder."""
+    bundle = load_model(model)
+    folder.mkdir()
+    write_exported(folder, to_onnx(bundle.network, RECIPES[bundle.metadata["recipe"]], "float32"),
+                   description_of(bundle, "float32"))
+    return folder
 
 
 def write_head(folder: Path) -> Path:

@@ -15,6 +15,7 @@ import accuracy
 import anomaly
 import detection
 import latency
+import listen_load
 import registration
 import same_masks
 import speed
@@ -32,7 +33,8 @@ def main(
     samples: Annotated[int, typer.Option(help="Monte Carlo samples.")] = 10,
     only: Annotated[str, typer.Option(
         help="example, example-seed, held-out, seed-labels, speed, memory, registration, "
-             "survival, detection, anomaly or latency; by default all that can be run.")] = "",
+             "survival, detection, anomaly, latency or listen; by default all that can be "
+             "run.")] = "",
     data: Annotated[Path | None, typer.Option(
         help="Folder of the label maps and CTs, for all that is measured on them.")] = None,
     seed_model: Annotated[str, typer.Option(
@@ -49,6 +51,7 @@ def main(
         "seed-labels": lambda: same_masks.against_published(seed_model, samples),
         "speed": lambda: speed.against_published(samples),
         "latency": latency.of_judging,
+        "listen": listen_load.of_listening,
         "memory": lambda: [speed.whole_scan(slices, samples) for slices in (125, 250, 500)],
     }
     if data and folds:

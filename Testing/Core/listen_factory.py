@@ -10,7 +10,7 @@ import ipaddress
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import onnx
@@ -81,15 +81,22 @@ def head_series(study: str | None = None, count: int | None = None,
         count: so many of its slices, from below.
         edit: changes each image.
     """
-    datasets = copy.deepcopy(_head()[:count])
+    return new_series(_head()[:count], study, edit)
+
+
+def new_series(datasets: Sequence[pydicom.Dataset], study: str | None = None,
+               edit: Callable[[pydicom.Dataset], None] = lambda dataset: None
+               ) -> list[pydicom.Dataset]:
+    """Copies of images, as a series of their own; see :func:`head_series`."""
+    copies = copy.deepcopy(list(datasets))
     study, series, frame = study or generate_uid(), generate_uid(), generate_uid()
-    for dataset in datasets:
+    for dataset in copies:
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
         dataset.FrameOfReferenceUID = frame
         dataset.SOPInstanceUID = generate_uid()
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         edit(dataset)
-    return list(datasets)
+    return copies
 
 
 def settings_for(folder: Path, model: Path, destinations=(), complete=QUICK, port=0,

@@ -8,18 +8,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from HeadCTTriageLib import engines, picture_certainty
+from HeadCTTriageLib import engines, picture_certainty, starter
 from HeadCTTriageLib.__main__ import app
 from HeadCTTriageLib.answers import RECIPES
+from HeadCTTriageLib.augmentation import Ranges, vary
 from HeadCTTriageLib.camera import check, look, read_photo
-from HeadCTTriageLib.engines import load_model
-from HeadCTTriageLib.photo_quality import LIMITS
+from HeadCTTriageLib.engines import NETWORKS, load_model
+from HeadCTTriageLib.photo_quality import LIMITS, measure_quality
 from HeadCTTriageLib.photo_simulation import ASPECTS, MILD, USUAL, simulate_photo
+from HeadCTTriageLib.photo_training import photographed
 from HeadCTTriageLib.picture_certainty import (
     BLEEDS,
     NOT_SEEN,
@@ -30,6 +33,9 @@ from HeadCTTriageLib.picture_certainty import (
 from HeadCTTriageLib.pictures import measure_photos, slice_of_picture
 from HeadCTTriageLib.projection import aspect_of, homography, project
 from HeadCTTriageLib.screen_finding import find_screen
+from HeadCTTriageLib.training_slices import PatientSlices, save_patient
+from HeadCTTriageLib.triage import Tag
+from ReadingRoomLib.bundles import load_bundle
 from ReadingRoomLib.errors import BadInput, ModelUntrusted
 from ReadingRoomLib.models import list_bundle
 from ReadingRoomLib.phantoms.head_findings import KINDS
@@ -206,6 +212,68 @@ def test_a_lamp_beside_the_head_and_one_in_it_are_glare_and_blood_is_not():
             check(look(lit).quality)
 
 
+@pytest.mark.parametrize("seed, amount", [(2, 0.7), (5, 1.0)])
+def test_a_window_so_bright_that_it_merges_with_the_head_is_seen(seed, amount):
+    photo = simulate_photo(toy_slice(), seed, replace(
+        NOTHING_ELSE, wall=(0.5, 0.8), window=(amount, amount))).photo
+    shot = look(photo)
+    assert shot.quality.outline > LIMITS["outline"]
+    with pytest.raises(BadInput, match="The outline is not that of a head: show the whole slice"):
+        check(shot.quality)
+
+
+def test_a_slice_that_is_cut_off_is_not_an_oval_and_a_turned_one_with_a_nose_is():
+    size = np.arange(400)
+    rows, columns = np.meshgrid(size - 200, size - 200, indexing="ij")
+    head = (rows / 170)**2 + (columns / 140)**2 < 1
+    nose = (abs(columns) < 12) & (rows < -150) & (rows > -185)
+    turned = ndimage.rotate((head | nose).astype(float), 25, reshape=False) > 0.5
+    assert measure_quality(turned * 0.5, turned).outline < LIMITS["outline"]
+    cut = head & (abs(columns) < 100) & (abs(rows) < 130)
+    assert measure_quality(cut * 0.5, cut).outline > 3 * LIMITS["outline"]
+
+
+def test_a_lamp_that_touches_the_skull_is_glare_and_blood_there_is_not():
+    size = np.arange(400)
+    rows, columns = np.meshgrid(size - 200, size - 200, indexing="ij")
+    far = np.hypot(rows / 178, columns / 150)
+    head = far < 1
+    picture = np.where(far < 0.92, 0.42, 1.0) * head
+    away = np.hypot(rows, columns - 95)
+    blood = np.where(away < 45, 1.0, picture)
+    lit = (picture + 1.5 * np.exp(-(away / 45)**2)).clip(0, 1)
+    for sigma in (1.0, 3.5):  # pixels of half a millimetre: in focus, and as blurred as may be
+        assert measure_quality(ndimage.gaussian_filter(blood, sigma), head).glare == 0
+        assert measure_quality(ndimage.gaussian_filter(lit, sigma), head).glare > LIMITS["glare"]
+
+
+# --- slices to train with ------------------------------------------------------------------------
+
+
+def test_what_is_photographed_to_train_with_stays_in_its_place():
+    picture = toy_slice(blood=True, size=224).astype(np.float32)
+    for seed in range(3):
+        seen = photographed(picture, seed)
+        assert seen.shape == picture.shape and seen.dtype == np.float32
+        assert 0 <= seen.min() and seen.max() <= 1
+        alike = np.corrcoef(picture.ravel(), seen.ravel())[0, 1]
+        moved = np.corrcoef(picture.ravel(), np.roll(seen, 6, 1).ravel())[0, 1]
+        assert 0.85 < alike < 0.9999 and moved < alike - 0.01
+    assert (photographed(picture, 2) == seen).all()
+    assert (photographed(np.zeros_like(picture), 0) == 0).all()
+
+
+def test_a_share_of_the_slices_is_shown_through_the_camera_and_nothing_else_changes():
+    density = torch.from_numpy(np.stack([80 * toy_slice(size=224)] * 6).astype(np.float32))
+    truth = (density > 60).to(torch.uint8)
+    plain, photos = (vary(density, truth, np.random.default_rng(3), Ranges(camera_share=share))
+                     for share in (0.0, 0.5))
+    changed = (plain[0] != photos[0]).any(-1).any(-1)
+    assert 0 < changed.sum() < len(changed)
+    assert (plain[1] == photos[1]).all() and plain[2] == photos[2]
+    assert photos[0][changed].min() >= 0 and photos[0][changed].max() <= 80
+
+
 # --- files ---------------------------------------------------------------------------------------
 
 
@@ -297,6 +365,33 @@ def test_simulated_photos_of_slices_calibrate_a_network(monkeypatch):
     certainty = camera_certainty_of(RECIPES["seed"], sees_blood, slices, truth, 5, CAREFUL)
     assert certainty.bleeding.tolist().count(True) == 4 and len(certainty.scores) == 7
     assert certainty.scores[certainty.bleeding].min() > certainty.scores[~certainty.bleeding].max()
+
+
+def test_a_bundle_is_calibrated_for_photos_without_its_training(tmp_path, monkeypatch):
+    def simulate(work, numbers):
+        (work / "patients").mkdir(parents=True)
+        for number in numbers:
+            several = np.stack([80 * toy_slice(blood) for blood in (False, True)])
+            truth = np.zeros(several.shape, np.uint8)
+            truth[1, 150:170, 200:220] = 1 + KINDS.index("epidural")
+            save_patient(PatientSlices(several[:, :8, :8].astype(np.int16),
+                                       several.astype(np.int16), truth, Tag.RED, 0.0, (), ()),
+                         work / "patients" / f"{number:05d}.npz")
+
+    monkeypatch.setattr(starter, "simulate", simulate)
+    monkeypatch.setattr(picture_certainty, "LEAST_HEADS", 2)
+    monkeypatch.setattr(camera_certainty_of, "__defaults__", (CAREFUL,))
+    bundle = write_toy_bundle(tmp_path / "toy")
+    before = load_bundle(bundle, NETWORKS)
+    starter.calibrate_camera(tmp_path / "work", bundle, 3)
+    after = load_bundle(bundle, NETWORKS)
+    calibration = PictureCertainty.read(after.metadata.pop("camera_certainty"))
+    assert calibration.bleeding.tolist() == [True, False] * 3
+    assert after.metadata == before.metadata and after.model_card == before.model_card
+    for name, weight in after.network.state_dict().items():
+        assert torch.allclose(weight, before.network.state_dict()[name], rtol=1e-3, atol=1e-6)
+    names = sorted(path.stem for path in (tmp_path / "work" / "patients").iterdir())
+    assert names == ["00006", "00007", "00016"]  # of the group that nothing is trained on
 
 
 def test_pictures_are_measured_through_the_camera(tmp_path, monkeypatch):
