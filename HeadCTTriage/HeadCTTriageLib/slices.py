@@ -21,6 +21,7 @@ from .brain import Brain
 WINDOWS_HU = {"brain": (0.0, 80.0), "subdural": (-20.0, 180.0), "stroke": (20.0, 50.0),
               "bone": (-400.0, 2000.0)}
 """Lowest and highest density shown, black to white."""
+BONE_HU = 130.0  # denser than clotted blood
 PLANE_MM = 2.5  # between the planes that a thick slice is the mean of
 
 
@@ -66,16 +67,18 @@ def cut_slices(ct: sitk.Image, brain: Brain, sampling: Sampling) -> np.ndarray:
     """The same in HU: (slices, pixels, pixels), float32, air where the CT does not reach."""
     planes = max(1, round(sampling.thickness_mm / PLANE_MM))
     offsets = (np.arange(planes) - (planes - 1) / 2) * PLANE_MM
+    corner = _corner(brain, sampling)
     with quiet():
         return np.stack([
-            np.mean([_plane(ct, brain, sampling, height + offset) for offset in offsets], 0)
+            np.mean([_plane(ct, corner, sampling, height + offset) for offset in offsets], 0)
             for height in slice_heights(brain, sampling.slices)]).astype(np.float32)
 
 
 def cut_labels(labels: sitk.Image, brain: Brain, sampling: Sampling) -> np.ndarray:
     """Labels in the middle of each slice: (slices, pixels, pixels), uint8, 0 beyond the image."""
+    corner = _corner(brain, sampling)
     with quiet():
-        return np.stack([_plane(labels, brain, sampling, height, sitk.sitkNearestNeighbor, 0)
+        return np.stack([_plane(labels, corner, sampling, height, sitk.sitkNearestNeighbor, 0)
                          for height in slice_heights(brain, sampling.slices)]).astype(np.uint8)
 
 
@@ -105,10 +108,14 @@ def _middle(brain: Brain) -> tuple[float, float]:
                  for axis in range(2))
 
 
-def _plane(image: sitk.Image, brain: Brain, sampling: Sampling, height: float,
+def _corner(brain: Brain, sampling: Sampling) -> tuple[float, float]:
+    """Of all slices; finding it takes longer than cutting one."""
+    return slice_origin(brain, sampling, sampling.field_mm / sampling.pixels)
+
+
+def _plane(image: sitk.Image, corner: tuple[float, float], sampling: Sampling, height: float,
            interpolation: int = sitk.sitkLinear, outside: float = AIR_HU) -> np.ndarray:
     step = sampling.field_mm / sampling.pixels
-    corner = slice_origin(brain, sampling, step)
     plane = sitk.Resample(image, [sampling.pixels, sampling.pixels, 1], sitk.Transform(),
                           interpolation, [*corner, height], [step, step, 1.0],
                           np.eye(3).ravel().tolist(), outside, sitk.sitkFloat32)
