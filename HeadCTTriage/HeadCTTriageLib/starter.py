@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 import typer
 from torch import nn
 
+from ReadingRoomLib.bundles import Bundle
 from ReadingRoomLib.commands import DeviceOption
 from ReadingRoomLib.devices import resolve_device
 from ReadingRoomLib.errors import BadInput
@@ -27,12 +29,12 @@ from ReadingRoomLib.training import train as fit
 
 from .answers import RECIPES
 from .certainty import Certainty
-from .engines import REGISTRY, TorchEngine
+from .engines import REGISTRY, TorchEngine, load_model
 from .evaluation import measure
 from .image_splits import SPLITS, images_of, measure_images
 from .judging import ERROR, MOST_MISSED
 from .losses import judge_loss, map_loss, tag_loss
-from .networks import TriageNetwork
+from .networks import AlexNet, TriageNetwork
 from .picture_certainty import CAMERA, camera_certainty_of
 from .pictures import measure_photos, measure_pictures
 from .plans import (
@@ -60,15 +62,26 @@ from .training_slices import (
 PATIENTS = 1000
 GROUPS = {"train": range(0, 6), "calibrate": range(6, 8), "test": range(8, 10)}
 """Last digit of the numbers of the patients in each group."""
+RUNS = 4  # that continue from another model, each on draws of its own
+CONTINUED = (" It went on from an earlier version (bundle {started_from:.12}), whose heads are not "
+             "counted here.")
+STARTED_FROM = "started-from.txt"  # SHA-256 of the bundle that a training began with
 VARIATIONS = 2  # of each head that the judgement is learned from
 SETTINGS = {
     "backbone": TrainingSettings(steps=1600, batch_size=4, learning_rate=2e-3, decay_share=0.6,
                                  average_decay=0.995),
+    "continued": TrainingSettings(steps=40, batch_size=2, learning_rate=5e-4, warmup_steps=10,
+                                  decay_share=0.6, average_decay=0.95, checkpoint_every=10,
+                                  workers=0),
     "judgement": TrainingSettings(steps=1500, learning_rate=1e-3, weight_decay=1e-2,
                                   decay_share=0.7, average_decay=0.99, bfloat16=False),
-    "seed": TrainingSettings(steps=800, learning_rate=2e-4, weight_decay=5e-4, decay_share=0.6,
-                             average_decay=0.99),
+    "seed": TrainingSettings(steps=60, learning_rate=5e-5, weight_decay=5e-4, warmup_steps=10,
+                             decay_share=0.6, average_decay=0.95, checkpoint_every=20),
+    "classifier": TrainingSettings(steps=2000, learning_rate=1e-3, weight_decay=1e-2,
+                                   decay_share=0.6, average_decay=0.99, workers=0),
 }
+CLASSIFIER_PICTURES = 256  # in a step of the classifier of the published network alone
+CLASSIFIER_IMAGES = 3200  # whose features it learns from before all layers do
 
 FOLDER = Path(__file__).parent
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -82,6 +95,8 @@ def patients(
     work: WorkOption,
     first: Annotated[int, typer.Option(help="Number of the first patient.")] = 0,
     count: Annotated[int, typer.Option(help="How many.")] = PATIENTS,
+    only: Annotated[list[str] | None, typer.Option(
+        help="Of these only the group: train, calibrate or test; may be repeated.")] = None,
 ) -> None:
     """Simulate patients; those that are there already are kept."""
     folder = work / "patients"
@@ -89,7 +104,7 @@ def patients(
     template = fetch_head_template()
     for number in range(first, first + count):
         path = folder / f"{number:05d}.npz"
-        if path.exists():
+        if path.exists() or (only and group_of(number) not in only):
             continue
         try:
             save_patient(make_patient(template, (SEED, number)), path)
@@ -97,10 +112,15 @@ def patients(
             typer.echo(f"{number}: {refused}", err=True)
 
 
+def group_of(number: int) -> str:
+    """Group of a patient: train, calibrate or test."""
+    return next(name for name, digits in GROUPS.items() if number % 10 in digits)
+
+
 def patients_of(work: Path, group: str) -> list[Path]:
     """Files of the patients of a group, by number."""
     return [path for path in sorted((work / "patients").glob("[0-9]*.npz"))
-            if int(path.stem) % 10 in GROUPS[group]]
+            if group_of(int(path.stem)) == group]
 
 
 @app.command()
@@ -110,8 +130,13 @@ def train(
     split: Annotated[Literal["patient", "image"], typer.Option(
         help="Of seed: by patient; or by image, as published, which leaks.")] = "patient",
     start: Annotated[Path | None, typer.Option(
-        help="Of seed: file with convolutions of AlexNet to begin with (.npz).")] = None,
+        help="What to begin with. Of modern: folder of a bundle; of seed: file with convolutions "
+             "of AlexNet (.npz).")] = None,
     steps: StepsOption = 0,
+    run: Annotated[int, typer.Option(
+        min=-1, max=RUNS - 1,
+        help="Of modern that begins with a bundle: only this run, so that several can go at once; "
+             "-1: all, and what follows.")] = -1,
     device: DeviceOption = "auto",
 ) -> None:
     """Train a network on the patients in a folder."""
@@ -121,7 +146,10 @@ def train(
     if recipe == "seed":
         train_published(work, split, start, steps, device)
     else:
-        network = train_backbone(work, steps, device)
+        if run >= 0:
+            continue_backbone(work, load_model(str(start), "modern"), run, steps, device)
+            return
+        network = train_backbone(work, start, steps, device)
         train_judgement(work, network, device)
 
 
@@ -138,7 +166,9 @@ def export(
         min=0, help="Simulated photos to calibrate camera input with; 0: none.")] = 0,
 ) -> None:
     """Calibrate a network, measure it on heads it was not shown, and write its bundle."""
-    plan = PLANS[recipe]
+    plan, before = PLANS[recipe], started_from(work, recipe)
+    if before:
+        plan = replace(plan, start=CONTINUED.format(**before))
     network, steps = plan.trained(work, split)
     certainty = Certainty(*scores_of(work, recipe, network, "calibrate"))
     scores, tags = scores_of(work, recipe, network, "test")
@@ -155,7 +185,7 @@ def export(
     sha256 = write_model(
         bundle, plan.arguments, network,
         {**plan.metadata(steps, certainty, measured),
-         **camera_calibration(work, recipe, network, photos)},
+         **camera_calibration(work, recipe, network, photos), **before},
         plan.card(steps, certainty, measured, patients=shown))
     if output is None:
         list_bundle(REGISTRY, bundle, "HeadCTTriage")
@@ -196,6 +226,13 @@ def camera_calibration(work: Path, recipe: str, network: nn.Module, photos: int,
     return {CAMERA: certainty.written()}
 
 
+def started_from(work: Path, recipe: str) -> dict[str, str]:
+    """What goes into the metadata when the training began with another model."""
+    file = work / STARTED_FROM
+    return ({"started_from": file.read_text("utf-8")} if recipe == "modern" and file.exists()
+            else {})
+
+
 def measure_splits(work: Path) -> dict[str, str]:
     """Accuracy of single images where images are parted, as published, and where patients are.
 
@@ -212,15 +249,44 @@ def measure_splits(work: Path) -> dict[str, str]:
     return measured
 
 
-def train_backbone(work: Path, steps: int, device: str) -> TriageNetwork:
-    """Learn where findings lie; returns the network whose judgement is not trained yet."""
-    settings = _settings("backbone", steps)
-    slices = BackboneSlices(patients_of(work, "train"), settings.steps * settings.batch_size,
-                            settings.seed)
+def train_backbone(work: Path, start: Path | None, steps: int, device: str) -> TriageNetwork:
+    """Learn where findings lie; returns the network whose judgement is not trained yet.
+
+    With a bundle to begin with, the whole network begins with its weights. Several short runs go on
+    from there, and the mean of their weights is taken ("model soup", Wortsman et al., ICML 2022).
+    """
     network = PLANS["modern"].build()
-    network.backbone = fit(network.backbone, slices, map_loss, settings, work / "backbone", device,
-                           _report(settings))
+    if start is None:
+        settings = _settings("backbone", steps)
+        slices = BackboneSlices(patients_of(work, "train"), settings.steps * settings.batch_size,
+                                settings.seed)
+        network.backbone = fit(network.backbone, slices, map_loss, settings, work / "backbone",
+                               device, _report(settings))
+        return network
+    bundle = load_model(str(start), "modern")
+    (work / STARTED_FROM).write_text(bundle.sha256, "utf-8")
+    network.load_state_dict(bundle.network.state_dict())
+    mean = work / "backbone" / CHECKPOINT
+    if not mean.exists():
+        runs = [continue_backbone(work, bundle, run, steps, device).state_dict()
+                for run in range(RUNS)]
+        mean.parent.mkdir(exist_ok=True)
+        torch.save({"step": RUNS * _settings("continued", steps).steps,
+                    "average": {name: torch.stack([each[name].float() for each in runs]).mean(0)
+                                .to(weight.dtype) for name, weight in runs[0].items()}}, mean)
+    kept = torch.load(mean, map_location="cpu", weights_only=True)
+    network.backbone.load_state_dict(kept["average"])
     return network
+
+
+def continue_backbone(work: Path, bundle: Bundle, run: int, steps: int, device: str) -> nn.Module:
+    """One run that continues the training of a bundle's backbone; returns that."""
+    settings = replace(_settings("continued", steps), seed=run)
+    slices = BackboneSlices(patients_of(work, "train"), settings.steps * settings.batch_size, run)
+    backbone = PLANS["modern"].build().backbone
+    backbone.load_state_dict(bundle.network.backbone.state_dict())
+    return fit(backbone, slices, map_loss, settings, work / f"backbone-{run}", device,
+               _report(settings))
 
 
 def train_judgement(work: Path, network: TriageNetwork, device: str) -> TriageNetwork:
@@ -263,8 +329,31 @@ def train_published(work: Path, split: str, start: Path | None, steps: int,
     network = PLANS["seed"].build()
     if start:
         start_from(network, start)
+        train_classifier(network, pictures, tags, images, work / f"seed-{split}-classifier", device)
     return fit(network, data, tag_loss, settings, work / f"seed-{split}", device,
                _report(settings))
+
+
+def train_classifier(network: AlexNet, pictures: np.ndarray, tags: np.ndarray, images: np.ndarray,
+                     folder: Path, device: str) -> None:
+    """Learn to classify what the convolutions make of images, before these change themselves.
+
+    Convolutions that have seen photographs lose what they know where a classifier that knows
+    nothing yet corrects them: all slices then get the most frequent tag. Their features are
+    computed once, so this costs next to nothing.
+    """
+    settings = _settings("classifier", 0)
+    data = SlicePictures(pictures, tags, images, CLASSIFIER_IMAGES // PICTURES, PICTURES,
+                         settings.seed)
+    features, wanted = [], []
+    with torch.inference_mode():
+        for item in map(data.__getitem__, range(len(data))):
+            features.append(network.pooled(item["image"]).numpy())
+            wanted.append(item["label"].numpy())
+    codes = HeadCodes(np.concatenate(features), np.concatenate(wanted), settings.steps,
+                      CLASSIFIER_PICTURES, settings.seed)
+    trained = fit(network.classifier, codes, tag_loss, settings, folder, device, _report(settings))
+    network.classifier.load_state_dict(trained.state_dict())
 
 
 def _settings(name: str, steps: int) -> TrainingSettings:
