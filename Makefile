@@ -106,7 +106,8 @@ models: $(INSTALLED)
 	@for first in 200 300 400 500; do \
 		$(TRIAGE) patients --first $$first --count 25 --work training/triage || exit 1; \
 	done
-	$(TRIAGE) patients --first 600 --count 300 --only calibrate --only test --work training/triage
+	$(TRIAGE) patients --first 600 --count 460 --only calibrate --work training/triage
+	$(TRIAGE) patients --first 600 --count 170 --only test --work training/triage
 	$(TRIAGE) train --work training/triage --start $(TRIAGE_MODEL)
 	@for split in patient image; do \
 		$(TRIAGE) train --recipe seed --split $$split --work training/triage \
