@@ -107,7 +107,7 @@ models: $(INSTALLED)
 		$(TRIAGE) patients --first $$first --count 25 --work training/triage || exit 1; \
 	done
 	$(TRIAGE) patients --first 600 --count 460 --only calibrate --work training/triage
-	$(TRIAGE) patients --first 600 --count 170 --only test --work training/triage
+	$(TRIAGE) patients --first 600 --count 199 --only test --work training/triage
 	$(TRIAGE) train --work training/triage --start $(TRIAGE_MODEL)
 	@for split in patient image; do \
 		$(TRIAGE) train --recipe seed --split $$split --work training/triage \

@@ -75,13 +75,13 @@ SETTINGS = {
                                   workers=0),
     "judgement": TrainingSettings(steps=1500, learning_rate=1e-3, weight_decay=1e-2,
                                   decay_share=0.7, average_decay=0.99, bfloat16=False),
-    "seed": TrainingSettings(steps=60, learning_rate=5e-5, weight_decay=5e-4, warmup_steps=10,
-                             decay_share=0.6, average_decay=0.95, checkpoint_every=20),
-    "classifier": TrainingSettings(steps=2000, learning_rate=1e-3, weight_decay=1e-2,
+    "seed": TrainingSettings(steps=15, learning_rate=5e-5, weight_decay=5e-4, warmup_steps=3,
+                             decay_share=0.6, average_decay=0.9, checkpoint_every=5, workers=0),
+    "classifier": TrainingSettings(steps=1000, learning_rate=1e-3, weight_decay=1e-2,
                                    decay_share=0.6, average_decay=0.99, workers=0),
 }
 CLASSIFIER_PICTURES = 256  # in a step of the classifier of the published network alone
-CLASSIFIER_IMAGES = 3200  # whose features it learns from before all layers do
+CLASSIFIER_IMAGES = 1280  # whose features it learns from before all layers do
 
 FOLDER = Path(__file__).parent
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
