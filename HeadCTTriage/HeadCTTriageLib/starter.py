@@ -66,7 +66,7 @@ RUNS = 4  # that continue from another model, each on draws of its own
 CONTINUED = (" It went on from an earlier version (bundle {started_from:.12}), whose heads are not "
              "counted here.")
 STARTED_FROM = "started-from.txt"  # SHA-256 of the bundle that a training began with
-VARIATIONS = 2  # of each head that the judgement is learned from
+VARIATIONS = {"judgement": 2, "continued judgement": 1}  # of each head that it is learned from
 SETTINGS = {
     "backbone": TrainingSettings(steps=1600, batch_size=4, learning_rate=2e-3, decay_share=0.6,
                                  average_decay=0.995),
@@ -75,6 +75,9 @@ SETTINGS = {
                                   workers=0),
     "judgement": TrainingSettings(steps=1500, learning_rate=1e-3, weight_decay=1e-2,
                                   decay_share=0.7, average_decay=0.99, bfloat16=False),
+    "continued judgement": TrainingSettings(steps=200, learning_rate=3e-4, weight_decay=1e-2,
+                                            warmup_steps=50, decay_share=0.7, average_decay=0.99,
+                                            bfloat16=False, workers=0),
     "seed": TrainingSettings(steps=15, learning_rate=5e-5, weight_decay=5e-4, warmup_steps=3,
                              decay_share=0.6, average_decay=0.9, checkpoint_every=5, workers=0),
     "classifier": TrainingSettings(steps=1000, learning_rate=1e-3, weight_decay=1e-2,
@@ -150,7 +153,7 @@ def train(
             continue_backbone(work, load_model(str(start), "modern"), run, steps, device)
             return
         network = train_backbone(work, start, steps, device)
-        train_judgement(work, network, device)
+        train_judgement(work, network, device, "continued judgement" if start else "judgement")
 
 
 @app.command()
@@ -289,10 +292,11 @@ def continue_backbone(work: Path, bundle: Bundle, run: int, steps: int, device: 
                _report(settings))
 
 
-def train_judgement(work: Path, network: TriageNetwork, device: str) -> TriageNetwork:
-    """Learn to judge a head from the codes of its slices."""
-    settings = _settings("judgement", 0)
-    codes, wanted = codes_of_group(work, network.backbone, "train", VARIATIONS)
+def train_judgement(work: Path, network: TriageNetwork, device: str,
+                    name: str = "judgement") -> TriageNetwork:
+    """Learn to judge a head from the codes of its slices, by the settings of that name."""
+    settings = _settings(name, 0)
+    codes, wanted = codes_of_group(work, network.backbone, "train", VARIATIONS[name])
     heads = HeadCodes(codes, wanted, settings.steps, HEADS, settings.seed)
     judgement = JudgementPart(network)
     fit(judgement, heads, judge_loss, settings, work / "judgement", device, _report(settings))
