@@ -63,10 +63,13 @@ PATIENTS = 1000
 GROUPS = {"train": range(0, 6), "calibrate": range(6, 8), "test": range(8, 10)}
 """Last digit of the numbers of the patients in each group."""
 RUNS = 4  # that continue from another model, each on draws of its own
-CONTINUED = (" It went on from an earlier version (bundle {started_from:.12}), whose heads are not "
-             "counted here.")
+CONTINUED = {
+    "start": " It went on from an earlier version (bundle {started_from:.12}), whose heads are not "
+             "counted here.",
+    "training": "8 slices for the first part, in 4 runs whose weights were averaged; the second "
+                "part is that of the earlier version"}
 STARTED_FROM = "started-from.txt"  # SHA-256 of the bundle that a training began with
-VARIATIONS = {"judgement": 2, "continued judgement": 1}  # of each head that it is learned from
+VARIATIONS = 2  # of each head that the judgement is learned from
 SETTINGS = {
     "backbone": TrainingSettings(steps=1600, batch_size=4, learning_rate=2e-3, decay_share=0.6,
                                  average_decay=0.995),
@@ -75,9 +78,6 @@ SETTINGS = {
                                   workers=0),
     "judgement": TrainingSettings(steps=1500, learning_rate=1e-3, weight_decay=1e-2,
                                   decay_share=0.7, average_decay=0.99, bfloat16=False),
-    "continued judgement": TrainingSettings(steps=200, learning_rate=3e-4, weight_decay=1e-2,
-                                            warmup_steps=50, decay_share=0.7, average_decay=0.99,
-                                            bfloat16=False, workers=0),
     "seed": TrainingSettings(steps=15, learning_rate=5e-5, weight_decay=5e-4, warmup_steps=3,
                              decay_share=0.6, average_decay=0.9, checkpoint_every=5, workers=0),
     "classifier": TrainingSettings(steps=1000, learning_rate=1e-3, weight_decay=1e-2,
@@ -153,7 +153,10 @@ def train(
             continue_backbone(work, load_model(str(start), "modern"), run, steps, device)
             return
         network = train_backbone(work, start, steps, device)
-        train_judgement(work, network, device, "continued judgement" if start else "judgement")
+        if start:
+            keep_judgement(work, network)
+        else:
+            train_judgement(work, network, device)
 
 
 @app.command()
@@ -171,7 +174,7 @@ def export(
     """Calibrate a network, measure it on heads it was not shown, and write its bundle."""
     plan, before = PLANS[recipe], started_from(work, recipe)
     if before:
-        plan = replace(plan, start=CONTINUED.format(**before))
+        plan = replace(plan, **{name: text.format(**before) for name, text in CONTINUED.items()})
     network, steps = plan.trained(work, split)
     certainty = Certainty(*scores_of(work, recipe, network, "calibrate"))
     scores, tags = scores_of(work, recipe, network, "test")
@@ -292,11 +295,21 @@ def continue_backbone(work: Path, bundle: Bundle, run: int, steps: int, device: 
                _report(settings))
 
 
-def train_judgement(work: Path, network: TriageNetwork, device: str,
-                    name: str = "judgement") -> TriageNetwork:
-    """Learn to judge a head from the codes of its slices, by the settings of that name."""
-    settings = _settings(name, 0)
-    codes, wanted = codes_of_group(work, network.backbone, "train", VARIATIONS[name])
+def keep_judgement(work: Path, network: TriageNetwork) -> None:
+    """Keep the judgement of the model that a training began with.
+
+    It knows more heads than a short training has: taught further with 68 heads it judged the
+    calibration patients worse (area under the ROC curve 0.886 before, 0.863 after 200 steps).
+    """
+    folder = work / "judgement"
+    folder.mkdir(exist_ok=True)
+    torch.save({"step": 0, "average": JudgementPart(network).state_dict()}, folder / CHECKPOINT)
+
+
+def train_judgement(work: Path, network: TriageNetwork, device: str) -> TriageNetwork:
+    """Learn to judge a head from the codes of its slices."""
+    settings = _settings("judgement", 0)
+    codes, wanted = codes_of_group(work, network.backbone, "train", VARIATIONS)
     heads = HeadCodes(codes, wanted, settings.steps, HEADS, settings.seed)
     judgement = JudgementPart(network)
     fit(judgement, heads, judge_loss, settings, work / "judgement", device, _report(settings))
