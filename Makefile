@@ -20,6 +20,7 @@ PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
 STARTER := $(RUN) -m MuscleSegLib.starter
 SUBTRACTION := $(RUN) -m TemporalSubtractionLib.starter
 TRIAGE := $(RUN) -m HeadCTTriageLib.starter
+TRIAGE_MODEL := HeadCTTriage/HeadCTTriageLib/Models/starter
 # Where the label maps for training are; they are not part of the repository.
 DATA ?= ../shared/data
 # Models that did not see one subject each, to measure on it.
@@ -102,8 +103,12 @@ models: $(INSTALLED)
 	done
 	$(RUN) -m TemporalSubtractionLib.anomaly_starter export --data "$(DATA)" \
 		--work training/anomaly --folds Testing/Benchmarks/AnomalyFolds --scores build/bench
-	$(TRIAGE) patients --work training/triage
-	$(TRIAGE) train --work training/triage
+	@for first in 200 300 400 500; do \
+		$(TRIAGE) patients --first $$first --count 25 --work training/triage || exit 1; \
+	done
+	$(TRIAGE) patients --first 600 --count 460 --only calibrate --work training/triage
+	$(TRIAGE) patients --first 600 --count 199 --only test --work training/triage
+	$(TRIAGE) train --work training/triage --start $(TRIAGE_MODEL)
 	@for split in patient image; do \
 		$(TRIAGE) train --recipe seed --split $$split --work training/triage \
 			--start "$(DATA)/weights_imagenet_alexnet_features/alexnet_lpips.npz" || exit 1; \

@@ -10,6 +10,7 @@ from .certainty import RED, Certainty, expected_calibration_error
 from .triage import Tag
 
 RESAMPLINGS = 2000
+CHANCES = 300  # how often outcomes are drawn from the probabilities themselves
 
 
 def measure(certainty: Certainty, scores: np.ndarray, tags: np.ndarray, most_missed: float,
@@ -35,6 +36,7 @@ def measure(certainty: Certainty, scores: np.ndarray, tags: np.ndarray, most_mis
         "binary_auc": auc_with_interval(scores[:, RED], urgent),
         "calibration_error_before": f"{expected_calibration_error(raw, urgent):.3f}",
         "calibration_error_after": f"{expected_calibration_error(probability, urgent):.3f}",
+        "calibration_error_by_chance": f"{calibration_error_by_chance(probability):.3f}",
         "uncertain": share(may[:, 0] == may[:, 1]),
         "urgent_heads_that_may_be_urgent": share(may[urgent, 1]),
         "other_heads_that_may_wait": share(may[~urgent, 0]),
@@ -46,6 +48,16 @@ def measure(certainty: Certainty, scores: np.ndarray, tags: np.ndarray, most_mis
         measured["sensitivity_at_threshold"] = share(above[urgent])
         measured["specificity_at_threshold"] = share(~above[~urgent])
     return measured
+
+
+def calibration_error_by_chance(probability: np.ndarray) -> float:
+    """The mean calibration error of so many heads if every probability were exactly right.
+
+    Few heads scatter about the truest probability, so an error of this size says nothing against it
+    (consistency resampling, Broecker & Smith, Weather and Forecasting 2007).
+    """
+    drawn = np.random.default_rng(0).random((CHANCES, len(probability))) < probability
+    return float(np.mean([expected_calibration_error(probability, each) for each in drawn]))
 
 
 def auc(scores: np.ndarray, positive: np.ndarray) -> float:

@@ -7,11 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ReadingRoomLib.phantoms.head_findings import KINDS
+from ReadingRoomLib.phantoms.head_findings import KINDS, SOFT
 
+from .slices import BONE_HU, WINDOWS_HU
 from .triage import Tag
 
 HALVED = 2  # side of the pixels' squares that the first layer of our network sees at once
+BONE = (BONE_HU - WINDOWS_HU["bone"][0]) / (WINDOWS_HU["bone"][1] - WINDOWS_HU["bone"][0])
+"""Where bone begins in its window; what is white in a picture is below it."""
 
 
 class AlexNet(nn.Module):
@@ -19,7 +22,8 @@ class AlexNet(nn.Module):
 
     The report says that it was adapted and not how. The five convolutions are those of AlexNet, for
     one channel; in place of its fully connected layers, 58 million weights made for a thousand
-    classes, stand the mean and maximum of every feature and one hidden layer.
+    classes, stand the mean and maximum of every feature, brought to a common scale, and one hidden
+    layer.
 
     Args:
         classes: number of logits.
@@ -36,13 +40,17 @@ class AlexNet(nn.Module):
             nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(),
             nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2))
         self.classifier = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(512, hidden), nn.ReLU(),
-            nn.Dropout(dropout), nn.Linear(hidden, classes))
+            nn.BatchNorm1d(512, affine=False), nn.Dropout(dropout), nn.Linear(512, hidden),
+            nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, classes))
 
     def forward(self, slices: torch.Tensor) -> torch.Tensor:
         """Logits (n, classes) of slices (n, 1, height, width), 0 to 1, in the brain window."""
+        return self.classifier(self.pooled(slices))
+
+    def pooled(self, slices: torch.Tensor) -> torch.Tensor:
+        """Mean and maximum of every feature, (n, 512), which the classifier decides by."""
         features = self.features(slices * 2 - 1)
-        return self.classifier(torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1))
+        return torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
 
 
 class Residual(nn.Module):
@@ -67,7 +75,7 @@ class SliceBackbone(nn.Module):
     A residual encoder and a decoder that adds (as in feature pyramids, Lin et al., CVPR 2017).
 
     Args:
-        windows: channels of a slice.
+        windows: channels of a slice; the last one is that of bone.
         widths: channels at a half, a quarter, ... of the pixels.
         kinds: of findings.
     """
@@ -89,6 +97,8 @@ class SliceBackbone(nn.Module):
         self.maps = nn.Conv2d(widths[0], kinds, 1)
         self.code_size = 2 * widths[-1] + 2 * kinds
         nn.init.constant_(self.maps.bias, -4.0)  # findings are rare
+        soft = torch.tensor([float(kind in SOFT) for kind in KINDS[:kinds]]).view(1, -1, 1, 1)
+        self.register_buffer("soft", soft, persistent=False)
 
     def forward(self, slices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Look at slices.
@@ -108,7 +118,9 @@ class SliceBackbone(nn.Module):
                 levels[:-1], self.across, self.mix, strict=True))):
             x = mix(level + F.interpolate(across(x), level.shape[-2:], mode="nearest"))
         maps = self.maps(x)
-        found = maps.sigmoid()
+        # skull cut at a slant looks like blood on its edge; what lies in bone is none
+        bone = (F.avg_pool2d(slices[:, -1:], HALVED) > BONE).to(maps.dtype)
+        found = maps.sigmoid() * (1 - bone * self.soft)
         # a tenth of the area counts as much as a certain place
         code = torch.cat([deepest.mean((2, 3)), deepest.amax((2, 3)), found.amax((2, 3)),
                           (10 * found.mean((2, 3))).clamp(max=10)], 1)

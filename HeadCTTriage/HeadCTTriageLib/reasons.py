@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ReadingRoomLib.phantoms.head_findings import BLEEDING, KINDS, Kind
+from ReadingRoomLib.phantoms.head_findings import KINDS, SOFT, Kind
+
+from .slices import BONE_HU
 
 CERTAIN, POSSIBLE = 0.5, 0.2  # of a pixel: a region has one of the first and all of the second
 LEAST_ML = 0.15
-BONE_HU = 130.0  # denser than clotted blood
 MOST = 12  # regions told
 NAMES: Mapping[Kind, str] = {
     "epidural": "epidural blood", "subdural": "subdural blood",
@@ -62,7 +63,7 @@ def without_bone(maps: np.ndarray, density: np.ndarray) -> np.ndarray:
     count, _, height, width = maps.shape
     times = density.shape[1] // height
     bone = density.reshape(count, height, times, width, times).mean((2, 4)) > BONE_HU
-    soft = np.isin(KINDS, (*BLEEDING, "infarct"))
+    soft = np.isin(KINDS, SOFT)
     return np.where(bone[:, None] & soft[:, None, None], 0, maps)
 
 

@@ -21,6 +21,7 @@ from .brain import Brain
 WINDOWS_HU = {"brain": (0.0, 80.0), "subdural": (-20.0, 180.0), "stroke": (20.0, 50.0),
               "bone": (-400.0, 2000.0)}
 """Lowest and highest density shown, black to white."""
+BONE_HU = 130.0  # denser than clotted blood
 PLANE_MM = 2.5  # between the planes that a thick slice is the mean of
 
 
@@ -108,7 +109,7 @@ def _middle(brain: Brain) -> tuple[float, float]:
 
 
 def _corner(brain: Brain, sampling: Sampling) -> tuple[float, float]:
-    """Middle of the first pixel of every slice along L and P, mm."""
+    """Middle of the first pixel along L and P, mm; finding it takes longer than cutting one."""
     return slice_origin(brain, sampling, sampling.field_mm / sampling.pixels)
 
 

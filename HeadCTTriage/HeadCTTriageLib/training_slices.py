@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ReadingRoomLib.devices import fast_in_bfloat16
 from ReadingRoomLib.phantoms.head_template import HeadTemplate
 
 from .augmentation import USUAL, VARIANTS, Ranges, published_variant, vary
@@ -230,5 +231,6 @@ def codes_of_slices(density: torch.Tensor, backbone: torch.nn.Module, exact: boo
     Args:
         exact: what is varied need not be, and there is much of it.
     """
-    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=not exact):
+    rough = not exact and fast_in_bfloat16(device)
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=rough):
         return backbone(shown(density).to(device))[1].float().cpu().numpy()

@@ -11,7 +11,13 @@ from scipy import stats
 
 from HeadCTTriageLib.answers import RECIPES
 from HeadCTTriageLib.certainty import RED, Certainty, expected_calibration_error
-from HeadCTTriageLib.evaluation import auc, auc_with_interval, measure, share
+from HeadCTTriageLib.evaluation import (
+    auc,
+    auc_with_interval,
+    calibration_error_by_chance,
+    measure,
+    share,
+)
 from HeadCTTriageLib.triage import Tag
 
 
@@ -111,6 +117,14 @@ def test_certainty_survives_being_written(known):
 def test_what_is_no_certainty_is_refused(known, change):
     with pytest.raises(ValueError, match="no scores of heads"):
         Certainty.read({**known.written(), **change})
+
+
+def test_few_heads_scatter_about_the_truest_probability():
+    random = np.random.default_rng(3)
+    few, many = random.random(60), random.random(6000)
+    assert calibration_error_by_chance(np.array([0.0, 1.0] * 30)) == 0
+    assert calibration_error_by_chance(few) > 0.08
+    assert calibration_error_by_chance(many) < 0.02
 
 
 def test_the_calibration_error_of_known_cases():

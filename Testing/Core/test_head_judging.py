@@ -22,16 +22,16 @@ from HeadCTTriageLib.decisions import CAN_WAIT, UNCERTAIN, URGENT
 from HeadCTTriageLib.export_command import score_difference, to_onnx
 from HeadCTTriageLib.exported import read_exported, write_exported
 from HeadCTTriageLib.judging import Judge
-from HeadCTTriageLib.networks import AlexNet, TriageNetwork
+from HeadCTTriageLib.networks import AlexNet, SliceBackbone, TriageNetwork
 from HeadCTTriageLib.pictures import bleeding_score, slice_of_picture
 from HeadCTTriageLib.reasons import regions_of, without_bone
-from HeadCTTriageLib.slices import sample_slices, slice_origin
+from HeadCTTriageLib.slices import SEVERAL_WINDOWS, in_windows, sample_slices, slice_origin
 from HeadCTTriageLib.triage import Tag
 from HeadCTTriageLib.unusual import unusual_features
 from ReadingRoomLib.errors import BadInput, ModelMissing, ModelUntrusted
 from ReadingRoomLib.geometry import image_like
 from ReadingRoomLib.images import read_image
-from ReadingRoomLib.phantoms.head_findings import KINDS
+from ReadingRoomLib.phantoms.head_findings import KINDS, SOFT
 
 from . import dicom_factory
 from .head_factory import TOY_RADII, toy_certainty, toy_head, write_toy_bundle
@@ -158,6 +158,30 @@ def test_blood_does_not_lie_in_bone_but_fractures_do():
     in_bone = dict(zip(KINDS, left[1, :, 0, 0], strict=True))
     assert in_bone["fracture"] == in_bone["calcification"] == 0.9
     assert in_bone["subdural"] == in_bone["infarct"] == 0
+
+
+def test_what_looks_like_blood_in_bone_is_no_part_of_the_judgement():
+    import torch
+
+    backbone = SliceBackbone(widths=(4, 8)).eval()
+    with torch.no_grad():
+        backbone.maps.weight.zero_()
+        backbone.maps.bias.fill_(3.0)  # every kind everywhere
+    density = np.full((2, 32, 32), 30.0, np.float32)
+    density[1] = 80.0  # white, as bone in a picture
+    density[0, :, 16:] = 900.0
+
+    def areas(density):
+        slices = torch.from_numpy(in_windows(density, SEVERAL_WINDOWS.windows))
+        with torch.inference_mode():
+            return backbone(slices)[1][:, -len(KINDS):].numpy()
+
+    found, soft = areas(density), np.isin(KINDS, SOFT)
+    assert found[1] == pytest.approx(10 / (1 + np.exp(-3)), rel=1e-3)
+    assert found[0, soft] == pytest.approx(found[1, soft] / 2, rel=1e-3)
+    assert found[0, ~soft] == pytest.approx(found[1, ~soft], rel=1e-3)  # fractures stay
+    density[0] = 900.0
+    assert not areas(density)[0, soft].any()
 
 
 # --- judging -------------------------------------------------------------------------------------

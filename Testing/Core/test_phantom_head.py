@@ -32,7 +32,7 @@ from .head_factory import RADII, make_template
 ATLAS = (Path(__file__).parents[3] / "shared" / "data" / "ct_totalsegmentator_examples"
          / "ct_brain_atlas_1mm.nii.gz")
 QUIET = HeadSettings(spacing=(3.0, 1.5, 1.5), rotation=(0, 0, 0), scale=(1, 1), displacement=0,
-                     atrophy=(0, 0), thickness=(1, 1), noise=(1, 1))
+                     atrophy=(0, 0), thickness=(1, 1), noise=(1, 1), artefacts={})
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,12 @@ def test_every_finding_is_there_and_as_dense_as_it_was_asked(template, healthy, 
     if kind in ("epidural", "intraparenchymal"):  # thick ones are not blurred away
         inner = ndimage.binary_erosion(where, iterations=2)
         assert image[inner].mean() == pytest.approx(65, abs=12)
+
+
+def test_what_is_too_faint_to_be_seen_is_not_told(template):
+    faint = replace(EXAMPLES["infarct"](template), density_hu=-3.0)
+    head = simulate_head(template, [faint], (5,), QUIET)
+    assert head.volumes_ml == {"infarct": 0.0} and not arrays(head)[1].any()
 
 
 def test_a_haematoma_has_the_volume_of_its_ball(template):

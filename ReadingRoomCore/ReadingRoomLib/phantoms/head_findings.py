@@ -21,10 +21,12 @@ Kind = Literal["epidural", "subdural", "intraparenchymal", "subarachnoid", "intr
                "infarct", "fracture", "calcification"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 BLEEDING: tuple[Kind, ...] = KINDS[:5]
+SOFT: tuple[Kind, ...] = (*BLEEDING, "infarct")  # never lies in bone
 EDGE_MM = 0.8  # over which a shape fades
 CISTERNS_MM = -8.0  # below the centre of the brain, where fluid is mostly that of cisterns
 EDEMA_HU = -12.0  # around blood within the brain, where it is strongest
 PUSH_MM = 130.0  # into the brain, over which the push of what lies on it fades
+SWELLING_MM = 25.0  # radius of an infarct
 DISSECTED = 0.2  # share of a haematoma's volume that lies between fibres and pushes nothing
 
 
@@ -81,13 +83,15 @@ def draw_finding(kind: Kind, template: HeadTemplate, random: Randomness) -> Find
         return Finding(kind, (0.0, uniform(35, 60), side), uniform(6, 75), uniform(45, 80))
     if kind == "subarachnoid":
         if random.chance(0.5):  # an aneurysm bleeds into the basal cisterns
-            return Finding(kind, (-22.0, -12.0, 0.0), uniform(25, 60), uniform(45, 72))
+            return Finding(kind, (-22.0, -12.0, 0.0), uniform(25, 60), uniform(50, 75))
         direction = np.array([uniform(-0.2, 1), uniform(-1, 1), side * uniform(0.3, 1)])
-        return Finding(kind, on_skull(template, direction), uniform(15, 40), uniform(45, 72))
+        return Finding(kind, on_skull(template, direction), uniform(15, 40), uniform(50, 75))
     if kind == "infarct":
         direction = np.array([uniform(-0.1, 0.6), uniform(-0.6, 0.8), side])
         place = _towards_skull(template, direction, uniform(0.45, 0.8))
-        return Finding(kind, place, uniform(10, 42), uniform(-14, -4))
+        size = uniform(10, 42)
+        # what swells is at least some hours old, and darker than what just began
+        return Finding(kind, place, size, uniform(-16, -8 if size > SWELLING_MM else -5))
     pairs = {"plexus": (4.0, 34.0, 24.0), "pallidum": (0.0, -4.0, 20.0), "falx": (40.0, -30.0, 0.5)}
     middle = pairs[list(pairs)[random.numpy.integers(len(pairs))]]
     return Finding("calcification", (middle[0], middle[1], side * middle[2]), uniform(1.5, 5),
