@@ -21,13 +21,14 @@ class CurvePlot:
         self.name = name
         self.table = None
         self.chart = None
+        self._givenName = ""
         self._series = {}
         self._columns = {}
 
     def forget(self) -> None:
         """Another training begins; a chart that was renamed is kept, and a new one made."""
         self._columns = {}
-        if self.chart and self.chart.GetName() != self.name:
+        if self.chart and self.chart.GetName() != self._givenName:
             self.table = self.chart = None
             self._series = {}
 
@@ -54,7 +55,9 @@ class CurvePlot:
     def _fill(self) -> None:
         self.table = _nodeFor("vtkMRMLTableNode", self.table,
                               _("{name}, table").format(name=self.name))
-        self.chart = _nodeFor("vtkMRMLPlotChartNode", self.chart, self.name)
+        if not (self.chart and self.chart.GetScene()):
+            self.chart = _nodeFor("vtkMRMLPlotChartNode", None, self.name)
+            self._givenName = self.chart.GetName()  # with a number, where the name is taken
         tables.setColumns(self.table, self._columns)
         modified = self.chart.StartModify()
         self.chart.SetTitle(self.name)

@@ -131,7 +131,8 @@ def test_training_is_seen_stopped_goes_on_and_ends_in_a_model(widget, ui, tmp_pa
     assert table.GetNumberOfRows() == 40 and series[1].GetTableNode() is table
     ui.showCurvesButton.click()
     layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
-    assert layout.GetViewArrangement() == layout.SlicerLayoutConventionalPlotView
+    assert layout.GetViewArrangement() in (  # the one with a plot that is most like the last
+        layout.SlicerLayoutConventionalPlotView, layout.SlicerLayoutFourUpPlotView)
     assert slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID() == chart.GetID()
 
 
@@ -158,4 +159,8 @@ def test_curves_come_back_after_the_scene_was_closed(slicer_scene):
     plot.chart.SetName("kept")
     plot.forget()
     plot.update({"step": [1, 2], "loss": [0.9, 0.8]})
-    assert plot.chart.GetName() == "Curves" and slicer.util.getNode("kept") is not plot.chart
+    assert plot.chart.GetName().startswith("Curves") and slicer.util.getNode("kept")
+    again = plot.chart
+    plot.forget()
+    plot.update({"step": [1], "loss": [0.7]})
+    assert plot.chart is again
