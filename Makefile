@@ -113,10 +113,9 @@ models: $(INSTALLED)
 		$(TRIAGE) train --recipe seed --split $$split --work training/triage \
 			--start "$(DATA)/weights_imagenet_alexnet_features/alexnet_lpips.npz" || exit 1; \
 	done
-	@for recipe in modern seed; do \
-		$(TRIAGE) export --recipe $$recipe --work training/triage \
-			--pictures "$(DATA)/headct_haemorrhage_200png" || exit 1; \
-	done
+	$(TRIAGE) export --work training/triage --pictures "$(DATA)/headct_haemorrhage_200png"
+	$(TRIAGE) export --recipe seed --work training/triage --output training/triage/starter-seed \
+		--pictures "$(DATA)/headct_haemorrhage_200png"
 	@echo "Look at: MuscleSeg/MuscleSegLib/Models, and the cards in docs/README.md there"
 
 folds: $(INSTALLED)

@@ -279,7 +279,7 @@ def test_a_training_may_begin_with_another_model(work, tmp_path, monkeypatch):
     training = tmp_path / "work"
     training.mkdir()
     (training / "patients").symlink_to(work / "patients")
-    network = starter.train_backbone(training, bundle, 0, "cpu")
+    network = starter.train_backbone(training, bundle, 0, "cpu", Ranges())
     wanted = load_model(str(bundle))
     weights = wanted.network.backbone.state_dict()
     assert [seed for seed, _ in began_with] == list(range(starter.RUNS))
