@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ReadingRoomLib.bundles import write_bundle
+from ReadingRoomLib.bundles import load_bundle, write_bundle
 from ReadingRoomLib.errors import BadInput, ModelMissing, ModelUntrusted
 from ReadingRoomLib.results import read_result
 from TemporalSubtractionLib import learned, starter, training_pairs
@@ -220,6 +220,26 @@ def test_a_fold_is_calibrated_without_its_patients(work, tmp_path, monkeypatch):
         bundle = load_model(str(tmp_path / "folds" / f"seed-{fold}"), "seed")
         expected = starter.by_patient([z[PATIENTS[other]]]).written()
         assert bundle.metadata["calibration"] == expected
+
+
+def test_new_scores_come_onto_the_card_and_leave_the_weights(work, tmp_path, monkeypatch):
+    folder = tmp_path / "Lib"
+    bundle = folder / "Models" / "starter"
+    shutil.copytree(work / "bundle-modern", bundle)
+    shutil.copy(starter.FOLDER / "starter_card.md", folder)
+    (folder / "models.json").write_text(json.dumps({"models": []}))
+    monkeypatch.setattr(starter, "FOLDER", folder)
+    monkeypatch.setattr(starter, "REGISTRY", folder / "models.json")
+    weights = (bundle / "models" / "model.safetensors").read_bytes()
+    scores = {"dataset": "twelve cases", "modern": {"lesions": 99}}
+    (tmp_path / "detection.json").write_text(json.dumps(scores))
+    starter.rescore(tmp_path, "modern")
+    [entry] = json.loads((folder / "models.json").read_text())["models"]
+    again = load_bundle(bundle, learned.NETWORK_OF.values(), entry["sha256"])
+    assert again.metadata["eval_metrics"] == scores
+    assert "twelve cases" in again.model_card and "- lesions: 99" in again.model_card
+    assert (bundle / "models" / "model.safetensors").read_bytes() == weights
+
 
 
 def test_every_patient_is_held_out_once():
