@@ -157,7 +157,8 @@ class HeadCTTriageWidget(ReadingRoomWidget):
         ReadingRoomWidget.__init__(self, parent)
         self.view = None
         self.worklist = None
-        self.training = None
+        self._training = None
+        self._trainingTitle = None
         self._shown = None
         self._shownVolume = None
         self._loggedAsShown = ""
@@ -175,14 +176,29 @@ class HeadCTTriageWidget(ReadingRoomWidget):
         self.view = JudgementView(self.ui)
         self.worklist = WorklistPanel(self.resourcePath("UI/HeadCTTriageWorklist.ui"), self)
         self.panel.addSection(self.worklist)
-        self.training = HeadTrainingPanel(
-            LIBRARY, self.moduleName, self, [(recipe.value, recipe.label()) for recipe in Recipe])
-        self.panel.addSection(self.training)
+        self._trainingTitle = self.panel.addTitle(_("Train"), self.onTrainingToggled)
         self.initializeParameterNode()
+
+    @property
+    def training(self) -> HeadTrainingPanel:
+        """The section Train, made when it is needed first."""
+        if self._training is None:
+            self._training = HeadTrainingPanel(
+                LIBRARY, self.moduleName, self,
+                [(recipe.value, recipe.label()) for recipe in Recipe])
+            self._training.addTo(self._trainingTitle.parent().layout(), self._trainingTitle)
+            self._trainingTitle.hide()
+        return self._training
+
+    def onTrainingToggled(self, collapsed) -> None:
+        """Called when the user opens the section Train the first time."""
+        if not collapsed:
+            self.training.ui.trainingCollapsibleButton.collapsed = False
 
     def cleanup(self) -> None:
         self.worklist.cleanup()
-        self.training.cleanup()
+        if self._training:
+            self._training.cleanup()
         self.view.close()
         super().cleanup()
 

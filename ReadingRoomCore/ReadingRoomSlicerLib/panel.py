@@ -9,6 +9,7 @@ the disclaimer. Who knows one module knows all.
 import contextlib
 import os
 
+import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -86,6 +87,23 @@ class ReadingRoomPanel:
         """
         disclaimer = self.ui.disclaimerLabel
         section.addTo(disclaimer.parent().layout(), disclaimer)
+
+    def addTitle(self, title: str, onToggled):
+        """Put the title of a closed section there, whose contents are made when it is opened.
+
+        What few users open must not make the panel slower for all.
+
+        :param onToggled: called with whether it was closed.
+        :return: the title; the section takes its place.
+        """
+        disclaimer = self.ui.disclaimerLabel
+        layout = disclaimer.parent().layout()
+        button = ctk.ctkCollapsibleButton()
+        button.text = title
+        button.collapsed = True
+        layout.insertWidget(layout.indexOf(disclaimer), button)
+        button.connect("contentsCollapsed(bool)", onToggled)
+        return button
 
     def _alignLabels(self) -> None:
         """Give the labels of inputs and advanced settings the same width."""

@@ -79,6 +79,13 @@ def test_start_is_grey_and_says_why(widget, ui, tmp_path):
     assert button.enabled and "Train a model" in button.toolTip
 
 
+def test_the_section_is_made_when_it_is_opened(widget):
+    assert widget._training is None or widget._trainingTitle.isHidden()
+    widget._trainingTitle.collapsed = False
+    assert widget._trainingTitle.isHidden()
+    assert not widget.training.ui.trainingCollapsibleButton.collapsed
+
+
 def test_only_single_images_can_be_split_in_two_ways(widget, ui):
     training = widget.training
     assert training.recipe == "modern" and training.splitComboBox.isHidden()
