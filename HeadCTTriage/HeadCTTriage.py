@@ -24,7 +24,6 @@ from HeadCTTriageLib import audit_log
 from HeadCTTriageLib.triage_folder import TriageFolder
 from HeadCTTriageSlicerLib import judgement_view, worklist_panel
 from HeadCTTriageSlicerLib.judgement_view import JudgementView
-from HeadCTTriageSlicerLib.training_section import HeadTrainingPanel
 from HeadCTTriageSlicerLib.worklist_panel import WorklistPanel
 from ReadingRoomLib.errors import ReadingRoomError
 from ReadingRoomLib.results import file_sha256
@@ -180,9 +179,11 @@ class HeadCTTriageWidget(ReadingRoomWidget):
         self.initializeParameterNode()
 
     @property
-    def training(self) -> HeadTrainingPanel:
+    def training(self):
         """The section Train, made when it is needed first."""
         if self._training is None:
+            from HeadCTTriageSlicerLib.training_section import HeadTrainingPanel
+
             self._training = HeadTrainingPanel(
                 LIBRARY, self.moduleName, self,
                 [(recipe.value, recipe.label()) for recipe in Recipe])

@@ -10,6 +10,8 @@ def pytest_configure(config):
     sources = [str(path) for path in config.getini("pythonpath")]
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [*sources, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+    # as at a user's, only the first of them compiles the sources
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 # A test run in the background (``make test &``, nohup, a job of a scheduler) ignores Ctrl-C, and so

@@ -103,7 +103,7 @@ def widget(module_widget, registry, warm, tmp_path, monkeypatch):
 def test_opening_is_quick_and_imports_nothing_heavy(open_alone):
     seconds, modules = open_alone("HeadCTTriage")
     assert not {"torch", "monai", "SimpleITK", "typer", "pydicom", "scipy"} & modules
-    assert seconds < 0.6  # of the processor: 0.3 is asked, and a slow shared one takes 0.3 to 0.43
+    assert seconds < 0.3  # of the processor, whatever else runs on this computer
 
 
 def test_apply_is_grey_and_says_why(widget):

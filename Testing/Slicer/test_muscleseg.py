@@ -84,7 +84,7 @@ def widget(module_widget):
 def test_opening_is_quick_and_imports_nothing_heavy(open_alone):
     seconds, modules = open_alone("MuscleSeg")
     assert not {"torch", "monai", "SimpleITK", "typer", "pydicom"} & modules
-    assert seconds < 0.6  # of the processor: 0.3 is asked, and a slow shared one takes 0.3 to 0.43
+    assert seconds < 0.3  # of the processor, whatever else runs on this computer
 
 
 def test_module_file_needs_no_third_party_package():

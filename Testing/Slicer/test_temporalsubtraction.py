@@ -107,7 +107,7 @@ def result(quick):
 def test_opening_is_quick_and_imports_nothing_heavy(open_alone):
     seconds, modules = open_alone("TemporalSubtraction")
     assert not {"torch", "monai", "SimpleITK", "typer", "pydicom", "scipy"} & modules
-    assert seconds < 0.6  # of the processor: 0.3 is asked, and a slow shared one takes 0.3 to 0.43
+    assert seconds < 0.3  # of the processor, whatever else runs on this computer
 
 
 # Before Apply
