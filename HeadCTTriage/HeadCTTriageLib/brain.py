@@ -25,6 +25,7 @@ PARTED = 2  # cubes: what hangs together by less, such as through the foramen ma
 NEAR_MM = 9.0  # from bone, what counts as enclosed
 LEAST_ENCLOSED = 0.8  # share of the surface; brains have 0.99, other parts of the body 0.5 at most
 LEAST_ML, MOST_ML = 250.0, 2200.0  # a newborn; the largest
+LEAST_BRAIN_ML = 850.0  # of a whole one; an infant's is smaller and has other proportions
 LEAST_AREA = 0.1  # of a slice against the largest; the canal of the spine has less
 MOST_CUT = 0.35  # share of the surface that may lie at the end of the scan
 REVERSED = 0.09  # of the brain's length, by which its lower part lies in front of the upper one

@@ -13,6 +13,7 @@ import numpy as np
 from ReadingRoomLib.datalists import PARTS, Item, check_apart, part_patients, read_datalist
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.images import read_image
+from ReadingRoomLib.results import whole_file
 
 from . import certainty
 from .brain import locate_brain
@@ -154,7 +155,9 @@ class SliceStore:
             path = self.path(item)
             if not path.exists():
                 try:
-                    _save(path, self._cut(item))
+                    slices = self._cut(item)
+                    with whole_file(path) as unfinished:
+                        np.savez_compressed(unfinished, slices=slices)
                 except BadInput as refused:
                     problems.append(f"{item.image.name} ({item.place}): {refused.message}")
             on_head(number)
@@ -165,9 +168,3 @@ class SliceStore:
     def _cut(self, item: Item) -> np.ndarray:
         ct = read_image(item.image, "CT").image
         return cut_slices(ct, locate_brain(ct), self.sampling).round().astype(np.int16)
-
-
-def _save(path: Path, slices: np.ndarray) -> None:
-    unfinished = path.with_name(f"unfinished-{path.name}")
-    np.savez_compressed(unfinished, slices=slices)
-    unfinished.replace(path)

@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.learning_curves import HISTORY, draw_curves, read_history, table_of
+from ReadingRoomLib.results import whole_file
 from ReadingRoomLib.training import OtherSettings, TrainingSettings, Validation
 from ReadingRoomLib.training import train as fit
 
@@ -88,9 +89,8 @@ class CodeStore:
                 varied = vary(density, torch.zeros_like(density, dtype=torch.uint8),
                               np.random.default_rng((self.seed, key, number)))[0]
                 made.append(codes_of_slices(varied, self.backbone, False, self.device))
-            unfinished = path.with_name(f"unfinished-{path.name}")
-            np.save(unfinished, np.stack(made))
-            unfinished.replace(path)
+            with whole_file(path) as unfinished:
+                np.save(unfinished, np.stack(made))
         return np.load(path, allow_pickle=False)
 
 

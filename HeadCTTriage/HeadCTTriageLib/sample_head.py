@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from ReadingRoomLib.phantoms.head import simulate_head
 from ReadingRoomLib.phantoms.head_findings import Finding, on_skull
 from ReadingRoomLib.phantoms.head_template import HeadTemplate, fetch_head_template
+from ReadingRoomLib.results import whole_file
 
 NAME = "CTHeadSimulated.nrrd"
 SEED = (18, 16600)
@@ -27,9 +28,8 @@ def make(folder: Path) -> Path:
     path = folder / NAME
     if not path.is_file():
         image = simulate(fetch_head_template(folder))
-        unfinished = path.with_name(f"unfinished-{NAME}")
-        sitk.WriteImage(image, str(unfinished), useCompression=True)
-        unfinished.replace(path)  # a name that is there stands for a whole file
+        with whole_file(path) as unfinished:
+            sitk.WriteImage(image, str(unfinished), useCompression=True)
     return path
 
 

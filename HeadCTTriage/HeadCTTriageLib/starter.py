@@ -7,7 +7,6 @@ calibration and two for measuring; ``export`` does both and makes the bundle.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -19,7 +18,6 @@ import torch
 import typer
 from torch import nn
 
-from ReadingRoomLib.bundle_data import INFERENCE
 from ReadingRoomLib.bundles import Bundle
 from ReadingRoomLib.commands import DeviceOption
 from ReadingRoomLib.devices import resolve_device
@@ -47,6 +45,7 @@ from .plans import (
     PLANS,
     SEED,
     JudgementPart,
+    arguments_of,
     scores_of_codes,
     scores_of_pictures,
     start_from,
@@ -232,10 +231,8 @@ def calibrate_camera(
     except ValueError as error:
         raise typer.BadParameter("Too few of the photos are good enough: give more --patients."
                                  ) from error
-    network = json.loads((bundle.folder / INFERENCE).read_text("utf-8"))["network_def"]
-    del network["_target_"]
-    sha256 = write_model(bundle.folder, network, bundle.network, {**bundle.metadata, **certainty},
-                         bundle.model_card)
+    sha256 = write_model(bundle.folder, arguments_of(bundle), bundle.network,
+                         {**bundle.metadata, **certainty}, bundle.model_card)
     if model is None:
         list_bundle(REGISTRY, bundle.folder, "HeadCTTriage")
     written = certainty[CAMERA]

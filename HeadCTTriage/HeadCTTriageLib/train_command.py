@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -15,7 +14,6 @@ import numpy as np
 from torch import nn
 
 from ReadingRoomLib import models
-from ReadingRoomLib.bundle_data import INFERENCE
 from ReadingRoomLib.bundles import Bundle, verify_bundle
 from ReadingRoomLib.commands import Job
 from ReadingRoomLib.errors import BadInput
@@ -41,7 +39,15 @@ from .own_training import (
     train_judgement,
     train_published,
 )
-from .plans import PLANS, Origin, scores_of_codes, scores_of_pictures, start_from, write_model
+from .plans import (
+    PLANS,
+    Origin,
+    arguments_of,
+    scores_of_codes,
+    scores_of_pictures,
+    start_from,
+    write_model,
+)
 
 MODEL = "model"
 SLICES, TRAINING = "slices", "training"
@@ -147,7 +153,7 @@ def _begin_modern(job: Job, options: Options) -> Callable[[dict, SliceStore], Tr
             _folder(options, TRAINING, heads, store, settings, start.sha256), job.device,
             _on_step(job, options, TRAINING, settings))
         return Trained(
-            network, _arguments(start), settings.steps,
+            network, arguments_of(start), settings.steps,
             {part: scores_of_codes(network, codes[part]) for part in ("validation", "test")},
             {}, start.metadata["simulated"],
             f"It began with the model {start.metadata['name']} ({start.metadata['trained_on']}), "
@@ -173,12 +179,6 @@ def _codes(job: Job, start: Bundle, heads: dict[str, Heads], store: SliceStore,
         codes[part] = np.concatenate(found)
         tags[part] = np.repeat(group.tags, 1 + variations)
     return codes, tags
-
-
-def _arguments(start: Bundle) -> dict[str, Any]:
-    """What the network of a bundle was built with."""
-    described = json.loads((start.folder / INFERENCE).read_text("utf-8"))["network_def"]
-    return {name: value for name, value in described.items() if name != "_target_"}
 
 
 # ------------------------------------------------------------------------------------ the published
@@ -235,7 +235,7 @@ def _published_start(start: str | None) -> tuple[Callable[[], AlexNet], bool, st
     bundle = engines.load_model(start, "seed")
 
     def again() -> AlexNet:
-        network = AlexNet(**_arguments(bundle))
+        network = AlexNet(**arguments_of(bundle))
         network.load_state_dict(bundle.network.state_dict())
         return network
 

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from ReadingRoomLib.devices import fast_in_bfloat16
 from ReadingRoomLib.phantoms.head_template import HeadTemplate
+from ReadingRoomLib.results import whole_file
 
 from .augmentation import USUAL, VARIANTS, Ranges, published_variant, vary
 from .brain import locate_brain
@@ -58,12 +59,12 @@ def make_patient(template: HeadTemplate, seed: tuple[int, ...]) -> PatientSlices
 
 def save_patient(patient: PatientSlices, path: Path) -> None:
     """Write a patient at once: a kill leaves nothing or all."""
-    unfinished = path.with_name(f"unfinished-{path.name}")
-    np.savez_compressed(
-        unfinished, published=patient.published, several=patient.several, truth=patient.truth,
-        tag=int(patient.tag), midline_shift_mm=patient.midline_shift_mm,
-        kinds=np.array(patient.kinds, "U32"), volumes_ml=np.array(patient.volumes_ml, np.float32))
-    unfinished.replace(path)
+    with whole_file(path) as unfinished:
+        np.savez_compressed(
+            unfinished, published=patient.published, several=patient.several, truth=patient.truth,
+            tag=int(patient.tag), midline_shift_mm=patient.midline_shift_mm,
+            kinds=np.array(patient.kinds, "U32"),
+            volumes_ml=np.array(patient.volumes_ml, np.float32))
 
 
 def read_patient(path: Path) -> PatientSlices:

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from ReadingRoomLib.volume_files import quiet
 
-from .brain import BONE_HU, CUBE_MM, Brain
+from .brain import BONE_HU, CUBE_MM, LEAST_BRAIN_ML, Brain
 from .kernels import is_sharp
 from .motion import motion_mm
 
@@ -17,7 +17,6 @@ METAL_HU, METAL_ML = 2500.0, 0.3
 NEAR_MM = 25.0  # from the brain, where metal is more than a tooth's filling
 VESSEL_HU, VESSEL_ML = (100.0, 300.0), 6.0  # dense and not bone; fresh blood has 90 HU at most
 DEEP_MM = 9.0  # below the skull, where its edge does not reach
-LEAST_BRAIN_ML = 850.0  # of a whole one
 ADULT_YEARS = 16.0
 MOST_MOTION_MM = 1.2  # heads that lay still have 0.5 at most
 BRAIN_HU = (-60.0, 130.0)  # with noise

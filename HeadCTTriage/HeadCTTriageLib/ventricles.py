@@ -15,9 +15,8 @@ from scipy import ndimage
 from ReadingRoomLib.geometry import AIR_HU, image_like
 from ReadingRoomLib.volume_files import quiet
 
-from .brain import CUBE_MM, Brain
+from .brain import CUBE_MM, LEAST_BRAIN_ML, Brain
 
-SMALL_BRAIN_ML = 850.0  # an infant's has other proportions
 MOST_TILTED = 20.0  # degrees, beyond which the head is not laid straight
 
 PIXEL_MM, SLICE_MM, BLUR = 1.0, 3.0, (0.4, 1.2, 1.2)  # voxels; of what is measured in
@@ -50,7 +49,7 @@ def ventricle_index(ct: sitk.Image, brain: Brain) -> float | None:
         brain: of the CT.
     """
     if (brain.cut_above or brain.cut_below or brain.back_in_front
-            or brain.volume_ml < SMALL_BRAIN_ML):
+            or brain.volume_ml < LEAST_BRAIN_ML):
         return None
     axes = _axes(brain)
     if axes is None:

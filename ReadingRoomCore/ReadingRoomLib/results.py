@@ -42,6 +42,17 @@ _FOREIGN_HOST_PATIENCE = 7 * 24 * 3600.0
 
 
 @contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a name beside ``path`` to write to; the file gets its own name when it is whole.
+
+    So a name that is there stands for a whole file, whenever the program is killed.
+    """
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    yield unfinished
+    unfinished.replace(path)
+
+
+@contextlib.contextmanager
 def result_folder(output: str | os.PathLike, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary folder that becomes ``output`` when all goes well.
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 import SimpleITK as sitk
 
+from ReadingRoomLib.results import whole_file
 from ReadingRoomLib.sampledata import fetch_example_ct
 
 from .bone_parts import bone_parts
@@ -48,8 +49,6 @@ def make(folder: Path, which: Literal["prior", "current", "truth"]) -> Path:
         images = {"prior": prior, "current": sitk.Cast(follow_up.current, sitk.sitkInt16),
                   "truth": in_follow_up(lesions, follow_up)}
         for name, image in images.items():
-            # a name that is there stands for a whole file
-            unfinished = paths[name].with_name(f"unfinished-{NAMES[name]}")
-            sitk.WriteImage(image, str(unfinished), useCompression=True)
-            unfinished.replace(paths[name])
+            with whole_file(paths[name]) as unfinished:
+                sitk.WriteImage(image, str(unfinished), useCompression=True)
     return paths[which]

@@ -10,6 +10,8 @@ import torch
 from scipy import ndimage
 from torch.utils.data import Dataset
 
+from ReadingRoomLib.results import whole_file
+
 from .comparison import Compared
 from .recipes import Recipe, changes_of, channels_of
 
@@ -21,13 +23,12 @@ def save_pair(pair: Compared, path: Path) -> None:
     """Write what surrounds the bone of a pair; densities are rounded to whole HU."""
     found = ndimage.find_objects(pair.where.astype(np.uint8))[0]
     box = tuple(slice(max(0, side.start - MARGIN), side.stop + MARGIN) for side in found)
-    unfinished = path.with_name(f"unfinished-{path.name}")
-    np.savez(unfinished, where=pair.where[box], spacing=pair.spacing,
-             **{name: np.rint(getattr(pair, name)[box]).astype(np.int16)
-                for name in ("current", "prior", "expected")},
-             **{name: getattr(pair, name)[box].astype(np.float16)
-                for name in ("distance", "error")})
-    unfinished.replace(path)
+    with whole_file(path) as unfinished:
+        np.savez(unfinished, where=pair.where[box], spacing=pair.spacing,
+                 **{name: np.rint(getattr(pair, name)[box]).astype(np.int16)
+                    for name in ("current", "prior", "expected")},
+                 **{name: getattr(pair, name)[box].astype(np.float16)
+                    for name in ("distance", "error")})
 
 
 def read_pair(path: Path) -> Compared:

@@ -19,6 +19,7 @@ from ReadingRoomLib.results import (
     read_result,
     remove_leftovers,
     result_folder,
+    whole_file,
     write_manifest,
 )
 
@@ -241,3 +242,16 @@ def test_the_hash_of_a_series_depends_on_its_images_not_on_their_names(tmp_path)
 def test_a_missing_file_is_bad_input(tmp_path):
     with pytest.raises(BadInput, match="ct.nrrd cannot be found"):
         file_sha256(tmp_path / "ct.nrrd")
+
+
+def test_a_file_has_its_name_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "a.npz"
+    with pytest.raises(RuntimeError), whole_file(path) as unfinished:
+        unfinished.write_text("half")
+        raise RuntimeError
+    assert not path.exists()
+    with whole_file(path) as unfinished:
+        assert unfinished.suffix == path.suffix and unfinished.parent == tmp_path
+        unfinished.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole" and list(tmp_path.iterdir()) == [path]
