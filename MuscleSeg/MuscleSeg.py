@@ -440,13 +440,7 @@ class MuscleSegTest(ScriptedLoadableModuleTest):
     def test_simulatedCT(self):
         """Segment a simulated CT, and find every node where a user looks for it."""
         self.delayDisplay("Making a simulated CT")
-        loaded = {}
-        loader = samples.SampleLoader()
-        loader.load(samples.SIMULATED_CT, lambda node: loaded.update(node=node),
-                    lambda code, sentence, log: loaded.update(error=sentence))
-        loader.wait()
-        self.assertNotIn("error", loaded)
-        volumeNode = loaded["node"]
+        volumeNode = samples.simulatedPelvis()
 
         self.delayDisplay("Segmenting")
         logic = MuscleSegLogic()

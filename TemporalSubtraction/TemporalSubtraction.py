@@ -637,13 +637,7 @@ class TemporalSubtractionTest(ScriptedLoadableModuleTest):
     def test_simulatedFollowUp(self):
         """A dense lesion is found where it is, although the patient lies elsewhere."""
         self.delayDisplay("Making a simulated CT and its follow-up")
-        loaded = {}
-        loader = samples.SampleLoader()
-        loader.load(samples.SIMULATED_CT, lambda node: loaded.update(node=node),
-                    lambda code, sentence, log: loaded.update(error=sentence))
-        loader.wait()
-        self.assertNotIn("error", loaded)
-        prior = loaded["node"]
+        prior = samples.simulatedPelvis()
         current, lesion = self._followUp(prior)
 
         self.delayDisplay("Comparing")

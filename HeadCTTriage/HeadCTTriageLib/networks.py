@@ -16,6 +16,10 @@ HALVED = 2  # side of the pixels' squares that the first layer of our network se
 BONE = (BONE_HU - WINDOWS_HU["bone"][0]) / (WINDOWS_HU["bone"][1] - WINDOWS_HU["bone"][0])
 """Where bone begins in its window; what is white in a picture is below it."""
 
+LEAST_WIDTH = 8
+"""Channels of a layer. The gradient of a 1x1 convolution with a stride is wrong for fewer on a
+processor with AVX2, and may crash or never end there: oneDNN in PyTorch 2.13."""
+
 
 class AlexNet(nn.Module):
     """AlexNet (Krizhevsky et al., NIPS 2012) for one slice, as Watanabe (KAKENHI 18K16600) took it.
@@ -76,13 +80,18 @@ class SliceBackbone(nn.Module):
 
     Args:
         windows: channels of a slice; the last one is that of bone.
-        widths: channels at a half, a quarter, ... of the pixels.
+        widths: channels at a half, a quarter, ... of the pixels; at least `LEAST_WIDTH`.
         kinds: of findings.
+
+    Raises:
+        ValueError: a width is less.
     """
 
     def __init__(self, windows: int = 3, widths: tuple[int, ...] = (16, 32, 64, 128),
                  kinds: int = len(KINDS)) -> None:
         super().__init__()
+        if min(widths) < LEAST_WIDTH:
+            raise ValueError(f"widths of {min(widths)} channels; at least {LEAST_WIDTH}, please")
         self.stem = nn.Sequential(
             nn.PixelUnshuffle(HALVED),
             nn.Conv2d(windows * HALVED**2, widths[0], 3, padding=1, bias=False),

@@ -54,6 +54,23 @@ SIMULATED_CT = Sample(
 )
 
 
+def simulatedPelvis():
+    """The hips of the simulated CT as a volume node, for the modules' own tests.
+
+    :raises RuntimeError: when it cannot be made.
+    """
+    loaded = {}
+    loader = SampleLoader()
+    loader.load(SIMULATED_CT, lambda node: loaded.update(node=node),
+                lambda code, sentence, log: loaded.update(error=sentence))
+    loader.wait()
+    if "error" in loaded:
+        raise RuntimeError(loaded["error"])
+    slices = slicer.util.arrayFromVolume(loaded["node"])
+    slicer.util.updateVolumeFromArray(loaded["node"], slices[len(slices) // 4:-len(slices) // 4])
+    return loaded["node"]
+
+
 def folder() -> str:
     """Where sample images are kept."""
     path = os.path.join(settings.modelFolder() or str(models.cache_folder()), "samples")

@@ -53,7 +53,7 @@ def write_toy_bundle(folder: Path, recipe: str = "modern", sees: Kind | None = N
     metadata.
     """
     plan = replace(PLANS[recipe], **({
-        "arguments": {"widths": [4, 8, 8, 8], "hidden": 8}} if recipe == "modern" else {}))
+        "arguments": {"widths": [8, 8, 8, 8], "hidden": 8}} if recipe == "modern" else {}))
     network = plan.build()
     if sees:
         with torch.no_grad():

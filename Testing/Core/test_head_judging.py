@@ -163,7 +163,7 @@ def test_blood_does_not_lie_in_bone_but_fractures_do():
 def test_what_looks_like_blood_in_bone_is_no_part_of_the_judgement():
     import torch
 
-    backbone = SliceBackbone(widths=(4, 8)).eval()
+    backbone = SliceBackbone(widths=(8, 8)).eval()
     with torch.no_grad():
         backbone.maps.weight.zero_()
         backbone.maps.bias.fill_(3.0)  # every kind everywhere
@@ -349,7 +349,7 @@ def test_heads_are_judged_by_all_slices_in_any_order():
     import torch
 
     torch.manual_seed(0)
-    network = TriageNetwork(widths=(4, 8, 8, 8), hidden=8).eval()
+    network = TriageNetwork(widths=(8, 8, 8, 8), hidden=8).eval()
     slices = torch.rand(2, 6, 3, 32, 32)
     with torch.inference_mode():
         tags, kinds, maps, attention, shift = network(slices)
@@ -451,7 +451,7 @@ def test_an_exported_network_answers_alike(recipe, precision, most, head):
     import torch
 
     torch.manual_seed(1)
-    network = TriageNetwork(widths=(4, 8, 8, 8), hidden=8) if recipe == "modern" else AlexNet()
+    network = TriageNetwork(widths=(8, 8, 8, 8), hidden=8) if recipe == "modern" else AlexNet()
     slices = [sample_slices(head, locate_brain(head), RECIPES[recipe].sampling)]
     graph = to_onnx(network.eval(), RECIPES[recipe], precision, slices)
     assert score_difference(network, graph, RECIPES[recipe], slices) <= most

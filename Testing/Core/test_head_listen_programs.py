@@ -257,10 +257,10 @@ def test_orthanc_sends_a_study_and_gets_its_report_and_contact_sheet(tmp_path, m
 # --- many at a time ------------------------------------------------------------------------------
 
 
-def test_of_fifty_studies_from_five_senders_all_complete_ones_are_judged_once(tmp_path, model):
+def test_of_many_studies_from_five_senders_all_complete_ones_are_judged_once(tmp_path, model):
     rules = Completeness(silence=20.0, after_release=0.3, give_up=600.0)
-    studies = [head_series() for _ in range(50)]
-    broken = set(random.Random(0).sample(range(50), 5))
+    studies = [head_series() for _ in range(20)]
+    broken = set(random.Random(0).sample(range(20), 2))
     with running(settings_for(tmp_path, model, complete=rules)) as node:
         port = node.receiver.port
 
@@ -271,13 +271,13 @@ def test_of_fifty_studies_from_five_senders_all_complete_ones_are_judged_once(tm
             return send(port, head)
 
         with ThreadPoolExecutor(5) as senders:
-            statuses = list(senders.map(bring, range(50)))
+            statuses = list(senders.map(bring, range(20)))
         assert all(status == 0 for sent in statuses for status in sent)
-        until(lambda: node.register.counts()["judged"] == 45, 120)
+        until(lambda: node.register.counts()["judged"] == 18, 120)
         series = node.status()["series"]
-        assert len(series) == 50 and all(each["revision"] == 1 for each in series)
-        assert sum(each["images"] for each in series) == 45 * len(studies[0]) + 5 * 7
+        assert len(series) == 20 and all(each["revision"] == 1 for each in series)
+        assert sum(each["images"] for each in series) == 18 * len(studies[0]) + 2 * 7
         for number, head in enumerate(studies):
             [one] = of_study(node, head)
             assert one["state"] == ("received" if number in broken else "judged")
-        assert len(list(node.results.iterdir())) == 45
+        assert len(list(node.results.iterdir())) == 18

@@ -72,7 +72,7 @@ def test_an_attack_moves_the_answer_more_than_noise_of_its_size(recipe, slices):
     known, by_noise, by_attack = RECIPES[recipe], 0.0, np.zeros(2)
     for seed in range(5):  # of untrained networks, some of which hardly look at anything
         torch.manual_seed(seed)
-        network = (TriageNetwork(widths=(4, 8, 8, 8), hidden=8) if recipe == "modern"
+        network = (TriageNetwork(widths=(8, 8, 8, 8), hidden=8) if recipe == "modern"
                    else AlexNet()).eval()
         engine = TorchEngine(network)
 
@@ -96,7 +96,7 @@ def test_an_attack_moves_the_answer_more_than_noise_of_its_size(recipe, slices):
 
 def test_table_and_curves(slices, tmp_path):
     torch.manual_seed(0)
-    network = TriageNetwork(widths=(4, 8, 8, 8), hidden=8).eval()
+    network = TriageNetwork(widths=(8, 8, 8, 8), hidden=8).eval()
     rows = measure_robustness(TorchEngine(network), RECIPES["modern"], toy_certainty(),
                               [slices, slices + 3], EVERYDAY[:2])
     assert [row.strength for row in rows] == [2, 5, 10, 20] * 2

@@ -222,13 +222,29 @@ def test_the_shift_counts_by_its_size():
     assert loss(0.0) < loss(0.5) < loss(-1.5)
 
 
+def test_a_network_too_narrow_for_the_processor_is_refused():
+    with pytest.raises(ValueError, match="widths of 4 channels"):
+        SliceBackbone(widths=(4, 8, 8, 8))
+
+
+@pytest.mark.parametrize("inputs, outputs", [(8, 8), (16, 32), (32, 64), (64, 128)])
+def test_a_strided_convolution_has_the_gradient_that_it_should(inputs, outputs):
+    """As in `Residual`; with four channels oneDNN's is wrong where there is only AVX2."""
+    x = torch.randn(4, inputs, 32, 32, generator=torch.Generator().manual_seed(0))
+    layer = torch.nn.Conv2d(inputs, outputs, 1, 2, bias=False).to(memory_format=torch.channels_last)
+    found = layer(x.to(memory_format=torch.channels_last))
+    found.square().sum().backward()
+    right = 2 * torch.einsum("nihw,nohw->oi", x[:, :, ::2, ::2], found.detach())
+    torch.testing.assert_close(layer.weight.grad[:, :, 0, 0], right, rtol=1e-3, atol=1e-2)
+
+
 # --- all of it -----------------------------------------------------------------------------------
 
 
 def test_the_backbone_learns_to_see_a_spot(work):
     torch.manual_seed(0)
     backbone = SliceBackbone(widths=(8, 12, 16, 16))
-    data = BackboneSlices(starter.patients_of(work, "train"), 60, 0, slices=8)
+    data = BackboneSlices(starter.patients_of(work, "train"), 60, 0, slices=4)
     optimizer = torch.optim.AdamW(backbone.parameters(), 5e-3)
     losses = []
     for step in range(60):
@@ -247,7 +263,7 @@ def test_from_patients_to_a_model(recipe, split, work, tmp_path, monkeypatch):
              for name, value in starter.SETTINGS.items()}
     monkeypatch.setattr(starter, "SETTINGS", small)
     plans = {**starter.PLANS, "modern": starter.replace(
-        starter.PLANS["modern"], arguments={"widths": [4, 8, 8, 8], "hidden": 8})}
+        starter.PLANS["modern"], arguments={"widths": [8, 8, 8, 8], "hidden": 8})}
     monkeypatch.setattr(starter, "PLANS", plans)
     training = tmp_path / "work"
     training.mkdir()
@@ -266,7 +282,7 @@ def test_from_patients_to_a_model(recipe, split, work, tmp_path, monkeypatch):
 def test_a_training_may_begin_with_another_model(work, tmp_path, monkeypatch):
     bundle = write_toy_bundle(tmp_path / "before")
     monkeypatch.setattr(starter, "PLANS", {**starter.PLANS, "modern": starter.replace(
-        starter.PLANS["modern"], arguments={"widths": [4, 8, 8, 8], "hidden": 8})})
+        starter.PLANS["modern"], arguments={"widths": [8, 8, 8, 8], "hidden": 8})})
     began_with = []
 
     def no_training(network, data, loss, settings, *_):

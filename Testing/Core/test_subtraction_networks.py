@@ -48,7 +48,7 @@ def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trainings")
     file = folder / "data" / CTS[PATIENTS[0]]
     file.parent.mkdir(parents=True)
-    sitk.WriteImage(sitk.Cast(spine()[0], sitk.sitkInt16), str(file))
+    sitk.WriteImage(sitk.Cast(spine(bones=3)[0], sitk.sitkInt16), str(file))
     starter.pairs(folder / "data", folder)
     for seed in starter.SEEDS:
         shutil.copy(*(starter.pair_path(folder, patient, seed) for patient in PATIENTS))
@@ -279,7 +279,7 @@ def test_a_model_that_was_tampered_with_is_refused(work, tmp_path):
 
 @pytest.mark.parametrize("recipe", [MODERN.name, SEED.name])
 def test_the_command_compares_by_a_network(work, tmp_path, recipe):
-    prior, labels = spine()
+    prior, labels = spine(bones=3)
     sitk.WriteImage(sitk.Cast(prior, sitk.sitkInt16), str(tmp_path / "prior.nrrd"))
     current = simulate_follow_up(prior, labels, seed=5).current
     sitk.WriteImage(sitk.Cast(current, sitk.sitkInt16), str(tmp_path / "current.nrrd"))
