@@ -172,7 +172,7 @@ class ReadingRoomPanel:
         model = self.model
         notes = []
         if model and model.simulated:
-            notes.append(_("trained on simulated intensities"))
+            notes.append(_("trained on simulated images"))
         if model and not model.installed:
             notes.append(_("will be downloaded, {size} MB").format(size=round(model.size / 1e6)))
         self.ui.modelNoteLabel.text = ", ".join(notes) if model else _("no model is installed")
