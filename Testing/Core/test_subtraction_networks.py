@@ -48,7 +48,7 @@ def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trainings")
     file = folder / "data" / CTS[PATIENTS[0]]
     file.parent.mkdir(parents=True)
-    sitk.WriteImage(sitk.Cast(spine(bones=3)[0], sitk.sitkInt16), str(file))
+    sitk.WriteImage(sitk.Cast(spine()[0], sitk.sitkInt16), str(file))
     starter.pairs(folder / "data", folder)
     for seed in starter.SEEDS:
         shutil.copy(*(starter.pair_path(folder, patient, seed) for patient in PATIENTS))
