@@ -35,7 +35,7 @@ help:
 	@echo "ReadingRoom"
 	@echo
 	@echo "  make demo     segment a real CT, draw the pictures, write demo/index.html  (about 3 minutes)"
-	@echo "  make test     run every test                                              (up to 15 minutes)"
+	@echo "  make test     run every test                                           (10 to 20 minutes)"
 	@echo
 	@echo "  make lint     check style with ruff"
 	@echo "  make photos   take the pictures of the documents from the demo"
