@@ -150,7 +150,10 @@ class Judge:
         answer = self.recipe.read(self.network(self.recipe.inputs(slices)))
         if not all(np.isfinite(part).all() for part in (answer.scores, answer.attention)):
             raise BadInput("The model gives no numbers for this CT: choose another model.")
-        if self._noise_decides(density, float(answer.scores[RED])):
+        score = float(answer.scores[RED])
+        # what is uncertain stays so, and asking the network twice costs most of the time
+        if not doubts and self._decision(score) != UNCERTAIN and self._noise_decides(
+                density, score):
             doubts.append("A little noise changes what the model says of this head.")
         clock("reasons")
         regions, marks = self._regions(answer, brain, density)
@@ -167,18 +170,20 @@ class Judge:
         again = self.recipe.read(self.network(self.recipe.inputs(slices))).scores[RED]
         return bool((again >= self._limit) != (score >= self._limit))
 
+    def _decision(self, score: float) -> str:
+        """What is said of a head of this logit that nothing else is unusual about."""
+        may_wait, may_be_urgent = self.certainty.may_be(score, self.error)
+        if may_wait == may_be_urgent:  # both, or none: unlike all that was seen
+            return UNCERTAIN
+        if self._limit is None or score >= self._limit:
+            return URGENT
+        return UNCERTAIN if may_be_urgent else CAN_WAIT
+
     def _judgement(self, answer, brain, doubts, regions, marks, slices, index,
                    timings) -> Judgement:
         score = float(answer.scores[RED])
         probability, low, high = self.certainty.urgent(score)
-        may_wait, may_be_urgent = self.certainty.may_be(score, self.error)
-        above = self._limit is None or score >= self._limit
-        if doubts or may_wait == may_be_urgent:  # both, or none: unlike all that was seen
-            decision = UNCERTAIN
-        else:
-            decision = URGENT if above else CAN_WAIT
-        if decision == CAN_WAIT and may_be_urgent:
-            decision = UNCERTAIN
+        decision = UNCERTAIN if doubts else self._decision(score)
         tags = self.certainty.tag_probabilities(answer.scores)
         return Judgement(probability, (low, high), tags, _shown(tags, decision),
                          self.certainty.tags_within(answer.scores, self.error), decision,

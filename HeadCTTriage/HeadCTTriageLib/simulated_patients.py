@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ReadingRoomLib.phantoms.head import HeadSettings, SimulatedHead, simulate_head
-from ReadingRoomLib.phantoms.head_findings import Finding, Kind, draw_finding
+from ReadingRoomLib.phantoms.head_findings import Finding, Kind, draw_finding, other_side
 from ReadingRoomLib.phantoms.head_template import HeadTemplate
 from ReadingRoomLib.phantoms.randomness import Randomness
 
@@ -28,7 +28,8 @@ CONDITIONS: tuple[tuple[float, tuple[Kind, ...]], ...] = (
     (0.7, ("subdural", "subdural")),
 )
 """How often each occurs, as weights, and what is found: nothing, a fall, a stroke, an aneurysm."""
-CALCIFIED = 0.35  # share of heads with calcium that means nothing
+CALCIFIED = 0.45  # share of heads with calcium that means nothing
+BOTH_SIDES = 0.8  # share of these where it is on both, if it is at a side
 SETTINGS = HeadSettings(spacing=(4.0, 1.2, 1.2))
 """Voxels as thick as slices of heads usually are: half as many, in half the time."""
 
@@ -68,6 +69,10 @@ def draw_findings(template: HeadTemplate, random: Randomness) -> tuple[Finding, 
     weights = [weight for weight, _ in CONDITIONS]
     condition = random.numpy.choice(len(weights), p=[weight / sum(weights) for weight in weights])
     kinds: tuple[Kind, ...] = CONDITIONS[condition][1]
+    findings = [draw_finding(kind, template, random) for kind in kinds]
     if random.chance(CALCIFIED):
-        kinds = (*kinds, "calcification")
-    return tuple(draw_finding(kind, template, random) for kind in kinds)
+        calcium = draw_finding("calcification", template, random)
+        findings.append(calcium)
+        if random.chance(BOTH_SIDES) and (other := other_side(calcium, random)):
+            findings.append(other)
+    return tuple(findings)

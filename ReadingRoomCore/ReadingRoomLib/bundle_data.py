@@ -106,7 +106,7 @@ def decode_text(name: str, content: bytes) -> str:
 
 
 def check_config(config: dict[str, Any]) -> None:
-    """Only plain values, class names and references inside the file may reach MONAI's parser."""
+    """Only plain values, class names and references inside the file are let in."""
     unknown = set(config) - CONFIG_KEYS
     if unknown:
         raise Refusal(f"{INFERENCE} holds an unknown entry {quote(min(unknown))}")
@@ -150,21 +150,26 @@ def _check_key(key: str | None, value: Any) -> None:
 
 def _check_string(text: str, config: dict[str, Any]) -> None:
     if REFERENCE_PATTERN.fullmatch(text):
-        if not _refers_inside(text, config):
-            raise Refusal(f"{INFERENCE} refers to {quote(text)}, which it does not contain")
+        referred_value(text, config)
     elif set(text) & set("$@%#") or "::" in text:
         raise Refusal(f"{INFERENCE} holds the expression {quote(text)}, which is not allowed")
 
 
-def _refers_inside(reference: str, config: Any) -> bool:
+def referred_value(reference: str, config: Any) -> Any:
+    """What ``@key::key`` names in a description.
+
+    Raises:
+        Refusal: nothing.
+    """
     for key in reference[1:].split("::"):
         if isinstance(config, list) and key.isdigit() and int(key) < len(config):
             config = config[int(key)]
         elif isinstance(config, dict) and key in config:
             config = config[key]
         else:
-            return False
-    return True
+            raise Refusal(
+                f"{INFERENCE} refers to {quote(reference)}, which it does not contain")
+    return config
 
 
 def _check_number(number: int | float) -> None:

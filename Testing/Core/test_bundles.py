@@ -221,6 +221,24 @@ def test_parameters_are_referred_to(network, tmp_path):
         tmp_path / "x", config, network.state_dict(), METADATA, CARD, parameters=parameters
     )
     assert load_bundle(tmp_path / "x", {TARGET}).network.out_channels == 3
+    written = json.loads((tmp_path / "x" / bundle_data.INFERENCE).read_text())
+    theirs = ConfigParser(written, globals=False).get_parsed_content("network_def")
+    assert str(theirs) == str(load_bundle(tmp_path / "x", {TARGET}).network)
+
+
+def test_parts_are_built_within_parts_as_monai_does(network, tmp_path):
+    config = {"_target_": "torch.nn.Sequential", "_desc_": "two layers"}
+    parts = {"_target_": "collections.OrderedDict",
+             "first": {"_target_": "torch.nn.Linear", "in_features": "@parameters::sizes::0",
+                       "out_features": "@parameters::sizes::1"},
+             "second": {"_target_": "torch.nn.ReLU"}}
+    description = {"parameters": {"sizes": [3, 4], "parts": parts},
+                   "network_def": {"_target_": "torch.nn.ModuleDict",
+                                   "modules": "@parameters::parts"}}
+    bundle_data.check_config(description)
+    theirs = ConfigParser(deepcopy(description), globals=False).get_parsed_content("network_def")
+    assert str(bundles._instantiate(description)) == str(theirs)
+    assert isinstance(bundles._instantiate({"network_def": config}), torch.nn.Sequential)
 
 
 @pytest.mark.parametrize(
@@ -795,11 +813,22 @@ def test_counters_must_stay_counters(folder, weights):
 
 
 def test_verifying_needs_neither_torch_nor_monai(original):
-    code = (
-        "import sys; from ReadingRoomLib.bundles import verify_bundle; "
-        f"verify_bundle({str(original)!r}); "
-        "print({'torch', 'monai', 'numpy', 'safetensors'} & set(sys.modules))"
-    )
+    imported = _imported_by(f"from ReadingRoomLib.bundles import verify_bundle; "
+                            f"verify_bundle({str(original)!r})")
+    assert not imported & {"torch", "monai", "numpy", "safetensors"}
+
+
+def test_loading_imports_monai_only_for_networks_of_it(network, tmp_path):
+    plain = {"_target_": "torch.nn.Linear", "in_features": 3, "out_features": 4}
+    write_bundle(tmp_path / "x", plain, torch.nn.Linear(3, 4).state_dict(), METADATA, CARD)
+    imported = _imported_by(f"from ReadingRoomLib.bundles import load_bundle; "
+                            f"load_bundle({str(tmp_path / 'x')!r}, ['torch.nn.Linear'])")
+    assert "torch" in imported and "monai" not in imported
+
+
+def _imported_by(code: str) -> set[str]:
+    """Names of the modules that a new process has after running this."""
+    code = f"import sys; {code}; print(*sys.modules)"
     path = os.pathsep.join(p for p in sys.path if p)
     result = subprocess.run(
         [sys.executable, "-c", code],
@@ -808,4 +837,4 @@ def test_verifying_needs_neither_torch_nor_monai(original):
         text=True,
         check=True,
     )
-    assert result.stdout.strip() == "set()"
+    return set(result.stdout.split())

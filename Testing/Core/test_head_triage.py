@@ -15,7 +15,13 @@ from scipy import stats
 
 from HeadCTTriageLib.brain import locate_brain
 from HeadCTTriageLib.misses import cases_needed, choose_threshold, highest_rate
-from HeadCTTriageLib.simulated_patients import CONDITIONS, draw_findings, simulated_patient
+from HeadCTTriageLib.simulated_patients import (
+    BOTH_SIDES,
+    CALCIFIED,
+    CONDITIONS,
+    draw_findings,
+    simulated_patient,
+)
 from HeadCTTriageLib.slices import (
     PUBLISHED,
     SEVERAL_WINDOWS,
@@ -245,6 +251,17 @@ def test_patients_are_drawn_as_often_as_they_should_be(toy_template):
     for weight, wanted in CONDITIONS:
         assert kinds.count(wanted) / 600 == pytest.approx(weight / total, abs=0.06)
     assert draw_findings(toy_template, Randomness(5)) == drawn[5]
+
+
+def test_calcium_beside_the_midline_is_mostly_on_both_sides(toy_template):
+    drawn = [draw_findings(toy_template, Randomness(seed)) for seed in range(600)]
+    calcium = [[f for f in each if f.kind == "calcification"] for each in drawn]
+    assert sum(map(bool, calcium)) / 600 == pytest.approx(CALCIFIED, abs=0.06)
+    at_a_side = [each for each in calcium if each and abs(each[0].place[2]) > 5]
+    both = [each for each in at_a_side if len(each) == 2]
+    assert len(both) / len(at_a_side) == pytest.approx(BOTH_SIDES, abs=0.08)
+    assert all(a.place[:2] == b.place[:2] and a.place[2] == -b.place[2] for a, b in both)
+    assert all(len(each) == 1 for each in calcium if each and each not in at_a_side)
 
 
 def test_a_patient_has_the_tag_of_what_the_scan_shows(toy_template):

@@ -8,7 +8,7 @@ back of the head, blood in the subarachnoid space fills cisterns and sulci.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -27,6 +27,9 @@ CISTERNS_MM = -8.0  # below the centre of the brain, where fluid is mostly that 
 EDEMA_HU = -12.0  # around blood within the brain, where it is strongest
 PUSH_MM = 130.0  # into the brain, over which the push of what lies on it fades
 SWELLING_MM = 25.0  # radius of an infarct
+MIDLINE_MM = 5.0  # from it, what lies on no side
+CALCIFIED = {(4.0, 34.0, 24.0): 0.5, (0.0, -4.0, 20.0): 0.25, (40.0, -30.0, 0.5): 0.25}
+"""Where calcium lies that means nothing, and how often: in the plexus, the pallidum, the falx."""
 DISSECTED = 0.2  # share of a haematoma's volume that lies between fibres and pushes nothing
 
 
@@ -92,10 +95,21 @@ def draw_finding(kind: Kind, template: HeadTemplate, random: Randomness) -> Find
         size = uniform(10, 42)
         # what swells is at least some hours old, and darker than what just began
         return Finding(kind, place, size, uniform(-16, -8 if size > SWELLING_MM else -5))
-    pairs = {"plexus": (4.0, 34.0, 24.0), "pallidum": (0.0, -4.0, 20.0), "falx": (40.0, -30.0, 0.5)}
-    middle = pairs[list(pairs)[random.numpy.integers(len(pairs))]]
-    return Finding("calcification", (middle[0], middle[1], side * middle[2]), uniform(1.5, 5),
+    place = list(CALCIFIED)[random.numpy.choice(len(CALCIFIED), p=list(CALCIFIED.values()))]
+    return Finding("calcification", (place[0], place[1], side * place[2]), uniform(1.5, 5),
                    uniform(90, 350))
+
+
+def other_side(finding: Finding, random: Randomness) -> Finding | None:
+    """The same on the other side, of another size; None for what lies at the midline.
+
+    Calcium of the plexus and of the basal ganglia mostly comes on both sides.
+    """
+    if abs(finding.place[2]) < MIDLINE_MM:
+        return None
+    up, back, left = finding.place
+    size = finding.size_mm * random.uniform(0.6, 1.3)
+    return replace(finding, place=(up, back, -left), size_mm=size)
 
 
 def on_skull(template: HeadTemplate, direction: np.ndarray) -> tuple[float, float, float]:
