@@ -20,7 +20,6 @@ PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
 STARTER := $(RUN) -m MuscleSegLib.starter
 SUBTRACTION := $(RUN) -m TemporalSubtractionLib.starter
 TRIAGE := $(RUN) -m HeadCTTriageLib.starter
-TRIAGE_MODEL := HeadCTTriage/HeadCTTriageLib/Models/starter
 # Where the label maps for training are; they are not part of the repository.
 DATA ?= ../shared/data
 # Models that did not see one subject each, to measure on it.
@@ -103,17 +102,14 @@ models: $(INSTALLED)
 	done
 	$(RUN) -m TemporalSubtractionLib.anomaly_starter export --data "$(DATA)" \
 		--work training/anomaly --folds Testing/Benchmarks/AnomalyFolds --scores build/bench
-	@for first in 200 300 400 500; do \
-		$(TRIAGE) patients --first $$first --count 25 --work training/triage || exit 1; \
-	done
-	$(TRIAGE) patients --first 600 --count 460 --only calibrate --work training/triage
-	$(TRIAGE) patients --first 600 --count 199 --only test --work training/triage
-	$(TRIAGE) train --work training/triage --start $(TRIAGE_MODEL)
+	$(TRIAGE) patients --work training/triage
+	$(TRIAGE) train --camera 0.1 --work training/triage
 	@for split in patient image; do \
 		$(TRIAGE) train --recipe seed --split $$split --work training/triage \
 			--start "$(DATA)/weights_imagenet_alexnet_features/alexnet_lpips.npz" || exit 1; \
 	done
-	$(TRIAGE) export --work training/triage --pictures "$(DATA)/headct_haemorrhage_200png"
+	$(TRIAGE) export --work training/triage --photos 200 \
+		--pictures "$(DATA)/headct_haemorrhage_200png"
 	$(TRIAGE) export --recipe seed --work training/triage --output training/triage/starter-seed \
 		--pictures "$(DATA)/headct_haemorrhage_200png"
 	@echo "Look at: MuscleSeg/MuscleSegLib/Models, and the cards in docs/README.md there"

@@ -19,7 +19,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.optimize import isotonic_regression, minimize
+from scipy.optimize import minimize
+
+from ReadingRoomLib.calibration import conformal_limit, venn_abers
 
 from .misses import Threshold, choose_threshold
 from .triage import Tag
@@ -74,7 +76,8 @@ class Certainty:
     def tags_within(self, scores: Sequence[float], error: float) -> list[Tag]:
         """Tags of which the true one is one, but for a share ``error`` of the heads of each tag."""
         doubt = 1 - self.tag_probabilities(scores)
-        return [tag for tag in Tag if doubt[tag] <= _limit(self._doubts[self.tags == tag], error)]
+        known = {tag: self._doubts[self.tags == tag] for tag in Tag}
+        return [tag for tag in Tag if doubt[tag] <= conformal_limit(known[tag], error)]
 
     def may_be(self, score: float, error: float) -> tuple[bool, bool]:
         """Whether a head may be not urgent, and may be urgent.
@@ -83,8 +86,8 @@ class Certainty:
         of the others the first.
         """
         red, urgent = self.scores[:, RED], self.tags >= Tag.RED
-        return (bool(score <= _limit(red[~urgent], error)),
-                bool(-score <= _limit(-red[urgent], error)))
+        return (bool(score <= conformal_limit(red[~urgent], error)),
+                bool(-score <= conformal_limit(-red[urgent], error)))
 
     def threshold(self, most_missed: float) -> Threshold | None:
         """The threshold of :func:`.misses.choose_threshold`, of the logit of being urgent."""
@@ -110,38 +113,6 @@ class Certainty:
         return self._platt[:, 1]
 
 
-def venn_abers(scores: np.ndarray, positive: np.ndarray, score: float,
-               ) -> tuple[float, float, float]:
-    """Probability that a new case is positive, and the interval around it; 0 to 1.
-
-    Source: inductive Venn-Abers prediction, Vovk & Petej, UAI 2014.
-
-    Args:
-        scores: of known cases, (n,); higher ones are more often positive.
-        positive: whether they are, (n,).
-        score: of the new case.
-    """
-    scores = np.append(scores, score)
-    order = np.argsort(scores, kind="stable")
-    # equal scores belong together: each gets the mean of its group
-    groups = np.unique(scores[order], return_inverse=True)[1]
-    counts = np.bincount(groups)
-    here = groups[np.flatnonzero(order == len(scores) - 1)[0]]
-    ends = []
-    for supposed in (0.0, 1.0):
-        happened = np.append(positive, supposed)[order]
-        means = np.bincount(groups, happened) / counts
-        ends.append(float(isotonic_regression(means, weights=counts).x[here]))
-    low, high = ends
-    return high / (1 - low + high), low, high
-
-
-def _limit(doubts: np.ndarray, error: float) -> float:
-    """What a new head's doubt stays below but for a share ``error``; infinite for too few heads."""
-    rank = int(np.ceil((len(doubts) + 1) * (1 - error)))
-    return float(np.sort(doubts)[rank - 1]) if rank <= len(doubts) else np.inf
-
-
 def _platt(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """Slope, above 0, and offset that make logits probabilities (Platt 1999, with his targets)."""
     count = positive.sum(), (~positive).sum()
@@ -154,19 +125,3 @@ def _platt(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
 
     found = minimize(loss, np.zeros(2), method="L-BFGS-B").x
     return np.array([np.exp(found[0]), found[1]])
-
-
-def expected_calibration_error(probability: np.ndarray, happened: np.ndarray,
-                               bins: int = 10) -> float:
-    """Mean distance between how sure and how often right, over bins of equal width.
-
-    Source: Naeini et al., AAAI 2015.
-
-    Args:
-        probability: (n,), 0 to 1.
-        happened: (n,), whether it was so.
-    """
-    probability, happened = np.asarray(probability, float), np.asarray(happened, float)
-    place = np.minimum((probability * bins).astype(int), bins - 1)
-    sums = [np.bincount(place, weights, bins) for weights in (probability, happened)]
-    return float(np.abs(sums[0] - sums[1]).sum() / len(probability))

@@ -6,7 +6,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from .certainty import RED, Certainty, expected_calibration_error
+from ReadingRoomLib.calibration import expected_calibration_error
+
+from .certainty import RED, Certainty
 from .triage import Tag
 
 RESAMPLINGS = 2000

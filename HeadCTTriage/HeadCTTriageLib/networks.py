@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ReadingRoomLib.layers import Residual, attention_scores, check_widths
 from ReadingRoomLib.phantoms.head_findings import KINDS, SOFT
 
 from .slices import BONE_HU, WINDOWS_HU
@@ -15,10 +16,6 @@ from .triage import Tag
 HALVED = 2  # side of the pixels' squares that the first layer of our network sees at once
 BONE = (BONE_HU - WINDOWS_HU["bone"][0]) / (WINDOWS_HU["bone"][1] - WINDOWS_HU["bone"][0])
 """Where bone begins in its window; what is white in a picture is below it."""
-
-LEAST_WIDTH = 8
-"""Channels of a layer. The gradient of a 1x1 convolution with a stride is wrong for fewer on a
-processor with AVX2, and may crash or never end there: oneDNN in PyTorch 2.13."""
 
 
 class AlexNet(nn.Module):
@@ -57,22 +54,6 @@ class AlexNet(nn.Module):
         return torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
 
 
-class Residual(nn.Module):
-    """Two convolutions beside a shortcut (He et al., CVPR 2016); halves the pixels on demand."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs),
-            nn.ReLU(), nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs))
-        same = inputs == outputs and stride == 1
-        self.shortcut = nn.Identity() if same else nn.Sequential(
-            nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.body(x) + self.shortcut(x))
-
-
 class SliceBackbone(nn.Module):
     """Shows where in a slice each kind of finding lies; what it saw on the way is the slice's code.
 
@@ -80,7 +61,7 @@ class SliceBackbone(nn.Module):
 
     Args:
         windows: channels of a slice; the last one is that of bone.
-        widths: channels at a half, a quarter, ... of the pixels; at least `LEAST_WIDTH`.
+        widths: channels at a half, a quarter, ... of the pixels; at least 8.
         kinds: of findings.
 
     Raises:
@@ -90,8 +71,7 @@ class SliceBackbone(nn.Module):
     def __init__(self, windows: int = 3, widths: tuple[int, ...] = (16, 32, 64, 128),
                  kinds: int = len(KINDS)) -> None:
         super().__init__()
-        if min(widths) < LEAST_WIDTH:
-            raise ValueError(f"widths of {min(widths)} channels; at least {LEAST_WIDTH}, please")
+        check_widths(widths)
         self.stem = nn.Sequential(
             nn.PixelUnshuffle(HALVED),
             nn.Conv2d(windows * HALVED**2, widths[0], 3, padding=1, bias=False),
@@ -154,7 +134,7 @@ class TriageNetwork(nn.Module):
         self.usual = nn.BatchNorm1d(code, affine=False)
         self.slice_kinds = nn.Linear(code, len(KINDS))
         self.embed = nn.Sequential(nn.Linear(code, hidden), nn.ReLU(), nn.Dropout(dropout))
-        self.attention = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+        self.attention = attention_scores(hidden)
         self.answer = nn.Sequential(
             nn.Linear(3 * hidden + len(KINDS), hidden), nn.ReLU(), nn.Dropout(dropout),
             nn.Linear(hidden, len(Tag)))

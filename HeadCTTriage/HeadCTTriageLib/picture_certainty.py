@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from ReadingRoomLib.calibration import venn_abers
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.phantoms.head_findings import BLEEDING, KINDS
 
 from .answers import Recipe
 from .camera import check, look
-from .certainty import LEAST_HEADS, venn_abers
+from .certainty import LEAST_HEADS
 from .decisions import UNCERTAIN
 from .misses import Threshold, choose_threshold
 from .photo_simulation import USUAL, PhotoRanges, simulate_photo

@@ -18,7 +18,6 @@ import torch
 import typer
 from torch import nn
 
-from ReadingRoomLib.bundles import Bundle
 from ReadingRoomLib.commands import DeviceOption
 from ReadingRoomLib.devices import resolve_device
 from ReadingRoomLib.errors import BadInput
@@ -29,7 +28,7 @@ from ReadingRoomLib.training import CHECKPOINT, TrainingSettings
 from ReadingRoomLib.training import train as fit
 
 from .answers import RECIPES
-from .augmentation import USUAL, Ranges
+from .augmentation import Ranges
 from .certainty import Certainty
 from .engines import REGISTRY, TorchEngine, load_model
 from .evaluation import measure
@@ -62,32 +61,22 @@ from .training_slices import (
     save_patient,
 )
 
-PATIENTS = 1000
+PATIENTS = 1800
 GROUPS = {"train": range(0, 6), "calibrate": range(6, 8), "test": range(8, 10)}
 """Last digit of the numbers of the patients in each group."""
-RUNS = 4  # that continue from another model, each on draws of its own
-CONTINUED = {
-    "start": " It went on from an earlier version (bundle {started_from:.12}), whose heads are not "
-             "counted here.",
-    "training": "8 slices for the first part, in 4 runs whose weights were averaged; the second "
-                "part is that of the earlier version"}
-STARTED_FROM = "started-from.txt"  # SHA-256 of the bundle that a training began with
 VARIATIONS = 2  # of each head that the judgement is learned from
 SETTINGS = {
-    "backbone": TrainingSettings(steps=1600, batch_size=4, learning_rate=2e-3, decay_share=0.6,
+    "backbone": TrainingSettings(steps=2000, batch_size=4, learning_rate=2e-3, decay_share=0.6,
                                  average_decay=0.995),
-    "continued": TrainingSettings(steps=40, batch_size=2, learning_rate=5e-4, warmup_steps=10,
-                                  decay_share=0.6, average_decay=0.95, checkpoint_every=10,
-                                  workers=0),
     "judgement": TrainingSettings(steps=1500, learning_rate=1e-3, weight_decay=1e-2,
                                   decay_share=0.7, average_decay=0.99, bfloat16=False),
-    "seed": TrainingSettings(steps=15, learning_rate=5e-5, weight_decay=5e-4, warmup_steps=3,
-                             decay_share=0.6, average_decay=0.9, checkpoint_every=5, workers=0),
+    "seed": TrainingSettings(steps=500, learning_rate=5e-5, weight_decay=5e-4, decay_share=0.6,
+                             average_decay=0.99),
     "classifier": TrainingSettings(steps=1000, learning_rate=1e-3, weight_decay=1e-2,
                                    decay_share=0.6, average_decay=0.99, workers=0),
 }
 CLASSIFIER_PICTURES = 256  # in a step of the classifier of the published network alone
-CLASSIFIER_IMAGES = 1280  # whose features it learns from before all layers do
+CLASSIFIER_IMAGES = 6400  # whose features it learns from before all layers do
 
 FOLDER = Path(__file__).parent
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -141,16 +130,11 @@ def train(
     split: Annotated[Literal["patient", "image"], typer.Option(
         help="Of seed: by patient; or by image, as published, which leaks.")] = "patient",
     start: Annotated[Path | None, typer.Option(
-        help="What to begin with. Of modern: folder of a bundle; of seed: file with convolutions "
-             "of AlexNet (.npz).")] = None,
+        help="Of seed: file with convolutions of AlexNet to begin with (.npz).")] = None,
     steps: StepsOption = 0,
     camera: Annotated[float, typer.Option(
         min=0, max=1, help="Of modern: share of the slices that are shown through a simulated "
                            "camera.")] = 0.0,
-    run: Annotated[int, typer.Option(
-        min=-1, max=RUNS - 1,
-        help="Of modern that begins with a bundle: only this run, so that several can go at once; "
-             "-1: all, and what follows.")] = -1,
     device: DeviceOption = "auto",
 ) -> None:
     """Train a network on the patients in a folder."""
@@ -160,15 +144,8 @@ def train(
     if recipe == "seed":
         train_published(work, split, start, steps, device)
     else:
-        ranges = Ranges(camera_share=camera)
-        if run >= 0:
-            continue_backbone(work, load_model(str(start), "modern"), run, steps, device, ranges)
-            return
-        network = train_backbone(work, start, steps, device, ranges)
-        if start:
-            keep_judgement(work, network)
-        else:
-            train_judgement(work, network, device, ranges)
+        network = train_backbone(work, steps, device, Ranges(camera_share=camera))
+        train_judgement(work, network, device)
 
 
 @app.command()
@@ -184,9 +161,7 @@ def export(
         min=0, help="Simulated photos to calibrate camera input with; 0: none.")] = 0,
 ) -> None:
     """Calibrate a network, measure it on heads it was not shown, and write its bundle."""
-    plan, before = PLANS[recipe], started_from(work, recipe)
-    if before:
-        plan = replace(plan, **{name: text.format(**before) for name, text in CONTINUED.items()})
+    plan = PLANS[recipe]
     network, steps = plan.trained(work, split)
     certainty = Certainty(*scores_of(work, recipe, network, "calibrate"))
     scores, tags = scores_of(work, recipe, network, "test")
@@ -203,7 +178,7 @@ def export(
     sha256 = write_model(
         bundle, plan.arguments, network,
         {**plan.metadata(steps, certainty, measured),
-         **camera_calibration(work, recipe, network, photos), **before},
+         **camera_calibration(work, recipe, network, photos)},
         plan.card(steps, certainty, measured, patients=shown))
     if output is None:
         list_bundle(REGISTRY, bundle, "HeadCTTriage")
@@ -274,13 +249,6 @@ def camera_calibration(work: Path, recipe: str, network: nn.Module, photos: int,
     return {CAMERA: certainty.written()}
 
 
-def started_from(work: Path, recipe: str) -> dict[str, str]:
-    """What goes into the metadata when the training began with another model."""
-    file = work / STARTED_FROM
-    return ({"started_from": file.read_text("utf-8")} if recipe == "modern" and file.exists()
-            else {})
-
-
 def measure_splits(work: Path) -> dict[str, str]:
     """Accuracy of single images where images are parted, as published, and where patients are.
 
@@ -297,73 +265,28 @@ def measure_splits(work: Path) -> dict[str, str]:
     return measured
 
 
-def train_backbone(work: Path, start: Path | None, steps: int, device: str,
-                   ranges: Ranges) -> TriageNetwork:
-    """Learn where findings lie; returns the network whose judgement is not trained yet.
-
-    With a bundle to begin with, the whole network begins with its weights. Several short runs go on
-    from there, and the mean of their weights is taken ("model soup", Wortsman et al., ICML 2022).
-    """
-    network = PLANS["modern"].build()
-    if start is None:
-        settings = _settings("backbone", steps)
-        slices = BackboneSlices(patients_of(work, "train"), settings.steps * settings.batch_size,
-                                settings.seed, ranges)
-        network.backbone = fit(network.backbone, slices, map_loss, settings, work / "backbone",
-                               device, _report(settings))
-        return network
-    bundle = load_model(str(start), "modern")
-    (work / STARTED_FROM).write_text(bundle.sha256, "utf-8")
-    network.load_state_dict(bundle.network.state_dict())
-    mean = work / "backbone" / CHECKPOINT
-    if not mean.exists():
-        runs = [continue_backbone(work, bundle, run, steps, device, ranges).state_dict()
-                for run in range(RUNS)]
-        mean.parent.mkdir(exist_ok=True)
-        torch.save({"step": RUNS * _settings("continued", steps).steps,
-                    "average": {name: torch.stack([each[name].float() for each in runs]).mean(0)
-                                .to(weight.dtype) for name, weight in runs[0].items()}}, mean)
-    kept = torch.load(mean, map_location="cpu", weights_only=True)
-    network.backbone.load_state_dict(kept["average"])
+def train_backbone(work: Path, steps: int, device: str, ranges: Ranges) -> TriageNetwork:
+    """Learn where findings lie; returns the network whose judgement is not trained yet."""
+    settings, network = _settings("backbone", steps), PLANS["modern"].build()
+    slices = BackboneSlices(patients_of(work, "train"), settings.steps * settings.batch_size,
+                            settings.seed, ranges)
+    network.backbone = fit(network.backbone, slices, map_loss, settings, work / "backbone", device,
+                           _report(settings))
     return network
 
 
-def continue_backbone(work: Path, bundle: Bundle, run: int, steps: int, device: str,
-                      ranges: Ranges) -> nn.Module:
-    """One run that continues the training of a bundle's backbone; returns that."""
-    settings = replace(_settings("continued", steps), seed=run)
-    slices = BackboneSlices(patients_of(work, "train"), settings.steps * settings.batch_size, run,
-                            ranges)
-    backbone = PLANS["modern"].build().backbone
-    backbone.load_state_dict(bundle.network.backbone.state_dict())
-    return fit(backbone, slices, map_loss, settings, work / f"backbone-{run}", device,
-               _report(settings))
-
-
-def keep_judgement(work: Path, network: TriageNetwork) -> None:
-    """Keep the judgement of the model that a training began with.
-
-    It knows more heads than a short training has: taught further with 68 heads it judged the
-    calibration patients worse (area under the ROC curve 0.886 before, 0.863 after 200 steps).
-    """
-    folder = work / "judgement"
-    folder.mkdir(exist_ok=True)
-    torch.save({"step": 0, "average": JudgementPart(network).state_dict()}, folder / CHECKPOINT)
-
-
-def train_judgement(work: Path, network: TriageNetwork, device: str,
-                    ranges: Ranges) -> TriageNetwork:
-    """Learn to judge a head from the codes of its slices."""
+def train_judgement(work: Path, network: TriageNetwork, device: str) -> TriageNetwork:
+    """Learn to judge a head from the codes of its slices, which no camera took."""
     settings = _settings("judgement", 0)
-    codes, wanted = codes_of_group(work, network.backbone, "train", VARIATIONS, ranges)
+    codes, wanted = codes_of_group(work, network.backbone, "train", VARIATIONS)
     heads = HeadCodes(codes, wanted, settings.steps, HEADS, settings.seed)
     judgement = JudgementPart(network)
     fit(judgement, heads, judge_loss, settings, work / "judgement", device, _report(settings))
     return network
 
 
-def codes_of_group(work: Path, backbone: nn.Module, group: str, variations: int,
-                   ranges: Ranges = USUAL) -> tuple[np.ndarray, np.ndarray]:
+def codes_of_group(work: Path, backbone: nn.Module, group: str,
+                   variations: int) -> tuple[np.ndarray, np.ndarray]:
     """Codes of all patients of a group, kept on disk: it takes minutes."""
     kept = work / f"codes-{group}.npz"
     paths = patients_of(work, group)
@@ -374,8 +297,7 @@ def codes_of_group(work: Path, backbone: nn.Module, group: str, variations: int,
             if arrays["names"].tolist() == names:
                 return arrays["codes"], arrays["wanted"]
     backbone.eval()
-    found = [codes_of(patient, backbone, (SEED, int(path.stem), number) if variations else None,
-                      ranges)
+    found = [codes_of(patient, backbone, (SEED, int(path.stem), number) if variations else None)
              for path in paths for patient in [read_patient(path)]
              for number in range(max(1, variations))]
     codes, wanted = (np.stack(part) for part in zip(*found, strict=True))

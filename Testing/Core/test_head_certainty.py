@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from HeadCTTriageLib.answers import RECIPES
-from HeadCTTriageLib.certainty import RED, Certainty, expected_calibration_error
+from HeadCTTriageLib.certainty import RED, Certainty
 from HeadCTTriageLib.evaluation import (
     auc,
     auc_with_interval,
@@ -19,6 +19,7 @@ from HeadCTTriageLib.evaluation import (
     share,
 )
 from HeadCTTriageLib.triage import Tag
+from ReadingRoomLib.calibration import expected_calibration_error
 
 
 def heads(count, seed, noise=1.5):

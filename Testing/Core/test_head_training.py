@@ -32,7 +32,7 @@ from HeadCTTriageLib.training_slices import (
 from HeadCTTriageLib.triage import Tag
 from ReadingRoomLib.phantoms.head_findings import KINDS
 
-from .head_factory import make_template, write_toy_bundle
+from .head_factory import make_template
 
 STILL = Ranges(degrees=0, scale=(1, 1), shift=0, blur=(0, 0), sharpen=0, noise=(0, 0.01),
                gain=(1, 1), offset=0, picture_share=0)
@@ -277,37 +277,6 @@ def test_from_patients_to_a_model(recipe, split, work, tmp_path, monkeypatch):
     assert "four class accuracy" in bundle.model_card
     history = next(training.rglob("history.jsonl")).read_text("utf-8").splitlines()
     assert len(history) == 6 and json.loads(history[-1])["step"] == 6
-
-
-def test_a_training_may_begin_with_another_model(work, tmp_path, monkeypatch):
-    bundle = write_toy_bundle(tmp_path / "before")
-    monkeypatch.setattr(starter, "PLANS", {**starter.PLANS, "modern": starter.replace(
-        starter.PLANS["modern"], arguments={"widths": [8, 8, 8, 8], "hidden": 8})})
-    began_with = []
-
-    def no_training(network, data, loss, settings, *_):
-        began_with.append((settings.seed, {k: v.clone() for k, v in network.state_dict().items()}))
-        with torch.no_grad():
-            network.maps.bias += settings.seed  # each run ends elsewhere
-        return network
-
-    monkeypatch.setattr(starter, "fit", no_training)
-    training = tmp_path / "work"
-    training.mkdir()
-    (training / "patients").symlink_to(work / "patients")
-    network = starter.train_backbone(training, bundle, 0, "cpu", Ranges())
-    wanted = load_model(str(bundle))
-    weights = wanted.network.backbone.state_dict()
-    assert [seed for seed, _ in began_with] == list(range(starter.RUNS))
-    assert all((each[name] == weight).all() for _, each in began_with
-               for name, weight in weights.items())
-    mean = (network.backbone.maps.bias - weights["maps.bias"]).detach().numpy()
-    assert mean == pytest.approx(np.full(len(KINDS), (starter.RUNS - 1) / 2), abs=1e-3)
-    assert (network.answer[0].weight == wanted.network.answer[0].weight).all()
-    kept = torch.load(training / "backbone" / "checkpoint.pt", weights_only=True)
-    assert (kept["average"]["maps.bias"] == network.backbone.maps.bias).all()
-    assert starter.started_from(training, "modern") == {"started_from": wanted.sha256}
-    assert starter.started_from(training, "seed") == {}
 
 
 def test_alexnet_begins_with_what_saw_photographs(tmp_path):
