@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from ignite.engine import Events
 from ignite.handlers import EarlyStopping
-from monai.engines import SupervisedTrainer
+from monai.engines import PrepareBatchExtraInput, SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer
 from monai.utils import set_determinism
@@ -160,6 +160,7 @@ def train(
     on_step: Callable[[int, float], None] | None = None,
     validation: Validation | None = None,
     accuracy: Callable[[Any, torch.Tensor], float] | None = None,
+    further: Sequence[str] = (),
 ) -> nn.Module:
     """Train ``network`` and return the averaged network, resuming from ``folder`` when possible.
 
@@ -175,6 +176,7 @@ def train(
         on_step: called after every step with the number of steps done and the loss.
         validation: without it all steps are done and the last weights are returned.
         accuracy: of a batch, from answer and label, 0 to 1; for the curves.
+        further: names of what else of an item the network gets, after the image.
 
     Returns:
         The network with averaged weights, in evaluation mode; with validation that chooses, those
@@ -214,6 +216,7 @@ def train(
         network=network,
         optimizer=optimizer,
         loss_function=loss,
+        prepare_batch=PrepareBatchExtraInput(tuple(further)),
         inferer=AutocastInferer(settings.bfloat16 and fast_in_bfloat16(device)),
         optim_set_to_none=True,
     )

@@ -360,6 +360,26 @@ def test_the_accuracy_of_each_batch_is_noted(tmp_path):
     assert len(noted) == 9 and all(0 <= value <= 1 for value in noted) and len(set(noted)) > 1
 
 
+def test_a_network_gets_what_else_an_item_holds(tmp_path):
+    class Scaled(Squares):
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            return {**item, "scale": torch.full((2,), float(index)), "age": torch.zeros(2)}
+
+    class Scaling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.got = network(), []
+
+        def forward(self, image, scale, age):
+            self.got.append(scale.tolist())
+            return self.inner(image * (1 + age.view(-1, 1, 1, 1)))
+
+    scaling = Scaling()
+    train(scaling, Scaled(), segmentation_loss, SETTINGS, tmp_path, further=("scale", "age"))
+    assert scaling.got[:2] == [[0.0, 0.0, 1.0, 1.0], [2.0, 2.0, 3.0, 3.0]]
+
+
 def test_a_line_that_a_kill_left_half_written_does_not_hinder(tmp_path):
     def interrupt(step, loss):
         if step == 5:
