@@ -13,13 +13,14 @@ else
 VENV_PYTHON := $(VENV)/bin/python
 endif
 INSTALLED := $(VENV)/.installed
-SOURCES := ReadingRoomCore:MuscleSeg:HeadCTTriage:TemporalSubtraction:Testing/Host
+SOURCES := ReadingRoomCore:MuscleSeg:HeadCTTriage:BrainTumorClassify:TemporalSubtraction:Testing/Host
 RUN := PYTHONPATH=$(SOURCES) PYTHONUNBUFFERED=1 $(VENV_PYTHON)
 # Two processes: a file of tests stays in one, with what it prepares once.
 PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
 STARTER := $(RUN) -m MuscleSegLib.starter
 SUBTRACTION := $(RUN) -m TemporalSubtractionLib.starter
 TRIAGE := $(RUN) -m HeadCTTriageLib.starter
+TUMORS := $(RUN) -m BrainTumorClassifyLib.starter
 # Where the label maps for training are; they are not part of the repository.
 DATA ?= ../shared/data
 # Models that did not see one subject each, to measure on it.
@@ -110,8 +111,11 @@ models: $(INSTALLED)
 	done
 	$(TRIAGE) export --work training/triage --photos 200 \
 		--pictures "$(DATA)/headct_haemorrhage_200png"
-	$(TRIAGE) export --recipe seed --work training/triage --output training/triage/starter-seed \
+	$(TRIAGE) export --recipe seed --work training/triage \
 		--pictures "$(DATA)/headct_haemorrhage_200png"
+	$(TUMORS) patients --work training/tumors
+	$(TUMORS) train --work training/tumors
+	$(TUMORS) export --work training/tumors
 	@echo "Look at: MuscleSeg/MuscleSegLib/Models, and the cards in docs/README.md there"
 
 folds: $(INSTALLED)
