@@ -21,6 +21,8 @@ import torch
 from monai.metrics.utils import get_edge_surface_distance
 from scipy import ndimage, stats
 
+from .estimates import Estimate
+
 
 @dataclass(frozen=True)
 class Score:
@@ -113,19 +115,6 @@ def _common_box(boxes: Sequence[tuple[slice, ...] | None]) -> tuple[slice, ...] 
         slice(min(side.start for side in sides), max(side.stop for side in sides))
         for sides in zip(*present, strict=True)
     )
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A statistic with its interval, and the number of values that it rests on."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} (95 % interval {self.low:.3f} to {self.high:.3f}, n = {self.n})"
 
 
 def bootstrap_interval(

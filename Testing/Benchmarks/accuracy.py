@@ -232,8 +232,8 @@ def _summary(scores: dict[str, list[dict[int, Score]]]) -> dict:
     }
     return {
         "structures": rows,
-        "mean_dice": str(bootstrap_interval(per_subject["dice"])),
-        "mean_asd_mm": str(bootstrap_interval(per_subject["asd_mm"])),
+        "mean_dice": bootstrap_interval(per_subject["dice"]).in_full(),
+        "mean_asd_mm": bootstrap_interval(per_subject["asd_mm"]).in_full(),
         "missed": sum(bool(np.isinf(score.asd_mm)) for scans in scores.values()
                       for scan in scans for score in scan.values()),
     }
@@ -272,7 +272,8 @@ def _where_shown(scores: dict[str, list[dict[int, Score]]], volumes: dict[str, n
             else:
                 found.setdefault(case, []).append(_mean(scan[value].dice for scan in scans))
     per_subject = [float(np.mean(values)) for values in found.values()]
-    return {"mean_dice_where_shown": str(bootstrap_interval(per_subject)), "not_shown": left_out}
+    return {"mean_dice_where_shown": bootstrap_interval(per_subject).in_full(),
+            "not_shown": left_out}
 
 
 def _doubt_and_dice(result: Prediction, found: dict[int, Score]) -> Iterable[tuple[float, float]]:

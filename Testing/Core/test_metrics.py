@@ -156,7 +156,7 @@ def test_interval_of_a_known_case():
     assert interval.low == pytest.approx(50.5 - half, abs=0.4)
     assert interval.high == pytest.approx(50.5 + half, abs=0.4)
     assert interval == bootstrap_interval(values)
-    assert "50.500 (95 % interval 4" in str(interval) and "n = 100" in str(interval)
+    assert "50.500 (95 % interval 4" in interval.in_full() and "n = 100" in interval.in_full()
 
 
 def test_interval_of_few_equal_missing_or_infinite_values():

@@ -78,7 +78,8 @@ def violations(folder: Path, forbidden: set[str]) -> list[str]:
 
 def test_the_libraries_are_found():
     assert {"ReadingRoomLib", "ReadingRoomSlicerLib", "MuscleSegLib", "HeadCTTriageLib",
-            "TemporalSubtractionLib"} <= {path.name for path in libraries()}
+            "BrainTumorClassifyLib", "TemporalSubtractionLib"} <= {
+                path.name for path in libraries()}
 
 
 @pytest.mark.parametrize(

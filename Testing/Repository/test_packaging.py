@@ -68,13 +68,15 @@ def names_of(requirements: list[str]) -> set[str]:
 
 
 def test_every_package_that_the_libraries_import_is_declared_and_no_other(project, root):
-    """Tools that only training, small devices or the DICOM node need stand in extras."""
+    """Tools that only a part of the users need stand in extras."""
     libraries = [root / "ReadingRoomCore" / "ReadingRoomLib", root / "MuscleSeg" / "MuscleSegLib",
                  root / "HeadCTTriage" / "HeadCTTriageLib",
+                 root / "BrainTumorClassify" / "BrainTumorClassifyLib",
                  root / "TemporalSubtraction" / "TemporalSubtractionLib"]
     needed = imported_distributions(libraries) - {project["name"]}
     always = names_of(project["dependencies"])
-    extras = [project["optional-dependencies"][name] for name in ("train", "export", "listen")]
+    extras = [project["optional-dependencies"][name]
+              for name in ("train", "export", "listen", "experiment")]
     assert needed <= always | names_of(sum(extras, []))
     assert always <= needed
 

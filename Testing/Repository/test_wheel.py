@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 NEEDED = ["pyproject.toml", "README.md", "LICENSE", "ReadingRoomCore", "MuscleSeg",
-          "HeadCTTriage", "TemporalSubtraction"]
+          "HeadCTTriage", "BrainTumorClassify", "TemporalSubtraction"]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,7 @@ def test_every_file_of_the_libraries_is_in_the_wheel(wheel, root):
             root / "ReadingRoomCore" / "ReadingRoomLib",
             root / "MuscleSeg" / "MuscleSegLib",
             root / "HeadCTTriage" / "HeadCTTriageLib",
+            root / "BrainTumorClassify" / "BrainTumorClassifyLib",
             root / "TemporalSubtraction" / "TemporalSubtractionLib",
         )
         for path in library.rglob("*")

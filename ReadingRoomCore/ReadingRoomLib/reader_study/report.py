@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ReadingRoomLib.commands import Job
-from ReadingRoomLib.results import DISCLAIMER
+from ReadingRoomLib.pages import page, table
 
 from .analysis import Estimate, Inference, ObuchowskiRockette, obuchowski_rockette
 from .conduct import Answer
@@ -35,16 +35,6 @@ HOLDS_FOR = {
 }
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # told apart by the colour blind
 SVG = 'xmlns="http://www.w3.org/2000/svg"'
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 54rem; margin: 2rem auto;
-       padding: 0 1rem }
-h1, h2 { line-height: 1.2 }
-table { border-collapse: collapse; margin: 1rem 0 }
-th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ddd }
-th:first-child, td:first-child { text-align: left }
-svg { max-width: 100%; height: auto }
-footer { color: #666; margin-top: 3rem }
-"""
 
 
 def run(job: Job, source: Path, truth: Path | None, figure: str | None) -> None:
@@ -168,19 +158,8 @@ def _page(study: ReaderStudy, result: ObuchowskiRockette, picture: str,
         _variance_table(result),
         "<p>Obuchowski and Rockette's analysis of variance with jackknife covariances and the "
         "degrees of freedom of Hillis (2007). Variances are estimates and may be below 0.</p>",
-        f"<footer>{escape(DISCLAIMER)}</footer>",
     ]
-    return ('<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f"<title>Reader study</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-            + "\n".join(filter(None, body)) + "\n</body>\n</html>\n")
-
-
-def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    def line(tag: str, cells: Sequence[str]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(c)}</{tag}>" for c in cells) + "</tr>"
-
-    return "\n".join(["<table>", line("th", heading), *(line("td", row) for row in rows),
-                      "</table>"])
+    return page("Reader study", body)
 
 
 def _with_interval(estimate: Estimate) -> str:
@@ -192,13 +171,13 @@ def _reader_table(study: ReaderStudy, result: ObuchowskiRockette) -> str:
     rows = ([reader, *(_with_interval(row[j]) for row in result.areas),
              *(f"{e.value:+.3f} ({_p(e.p)})" for e in result.readers[reader])]
             for j, reader in enumerate(study.readers))
-    return _table(["reader", *study.modalities, *pairs], rows)
+    return table(["reader", *study.modalities, *pairs], rows)
 
 
 def _mean_table(study: ReaderStudy, result: ObuchowskiRockette) -> str:
     rows = ([HOLDS_FOR[i.population], *(_with_interval(e) for e in i.means)]
             for i in result.inferences)
-    return _table(["interval", *study.modalities], rows)
+    return table(["interval", *study.modalities], rows)
 
 
 def _reading_table(answers: Sequence[Answer], modalities: Sequence[str],
@@ -211,8 +190,8 @@ def _reading_table(answers: Sequence[Answer], modalities: Sequence[str],
         counts = [sum(answer.quality == word for answer in given) for word in quality]
         rows.append([modality, f"{middle:.0f} ({low:.0f} to {high:.0f})",
                      *(f"{count} ({100 * count / len(given):.1f} %)" for count in counts)])
-    return _table(["modality", "seconds for a case (quartiles)",
-                   *(f"images {word}" for word in quality)], rows)
+    return table(["modality", "seconds for a case (quartiles)",
+                  *(f"images {word}" for word in quality)], rows)
 
 
 def _variance_table(result: ObuchowskiRockette) -> str:
@@ -225,7 +204,7 @@ def _variance_table(result: ObuchowskiRockette) -> str:
         "covariance, two readers in one modality": error.readers,
         "covariance, two readers in two modalities": error.both,
     }
-    return _table(["component", "estimate"],
+    return table(["component", "estimate"],
                   ([name, f"{value:.6f}"] for name, value in values.items() if value == value))
 
 
