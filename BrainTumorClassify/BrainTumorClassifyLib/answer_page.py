@@ -57,12 +57,12 @@ def headline(found: Classification) -> str:
 
 def _page(folder: Path, study: Study, region: Region, found: Classification,
           simulated: bool) -> str:
-    learned = ("<p class=note>The model learned from simulated images only. What it says of a real "
-               "patient is not known to be right.</p>") if simulated else ""
+    learned = ('<p class="note">The model learned from simulated images only. What it says of a '
+               "real patient is not known to be right.</p>") if simulated else ""
     lacking = [NAMES[name] for name in study.missing]
     return page("Brain tumour", [
         f"<h1>{escape(headline(found))}</h1>", learned,
-        *(f"<p class=note>{escape(doubt)}</p>" for doubt in found.doubts),
+        *(f'<p class="note">{escape(doubt)}</p>' for doubt in found.doubts),
         *(f"<p>{escape(caution)}</p>" for caution in found.cautions),
         "<h2>How probable each kind is</h2>",
         probabilities_picture(found),

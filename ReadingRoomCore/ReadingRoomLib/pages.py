@@ -34,8 +34,8 @@ def page(title: str, body: Iterable[str], style: str = "") -> str:
         body: HTML; empty parts are left out.
         style: CSS beside :data:`STYLE`.
     """
-    return ('<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width">\n'
+    return ('<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
+            '<meta name="viewport" content="width=device-width"/>\n'
             f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n"
             + "\n".join(filter(None, body))
             + f"\n<footer>{escape(DISCLAIMER)}</footer>\n</body>\n</html>\n")
@@ -44,9 +44,11 @@ def page(title: str, body: Iterable[str], style: str = "") -> str:
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]],
           marked: Sequence[int] = ()) -> str:
     """A table of plain text; columns with a number in ``marked`` get the class ``marked``."""
+    marks = ' class="marked"'
+
     def line(tag: str, cells: Sequence[str]) -> str:
         return "<tr>" + "".join(
-            f"<{tag}{' class=marked' if number in marked else ''}>{escape(cell)}</{tag}>"
+            f"<{tag}{marks if number in marked else ''}>{escape(cell)}</{tag}>"
             for number, cell in enumerate(cells)) + "</tr>"
 
     return "\n".join(['<div class="scroll"><table>', line("th", heading),
@@ -56,4 +58,4 @@ def table(heading: Sequence[str], rows: Iterable[Sequence[str]],
 def picture(path: Path, meaning: str) -> str:
     """A PNG inside the page; ``meaning`` for who cannot see it."""
     content = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f'<p><img alt="{escape(meaning)}" src="data:image/png;base64,{content}"></p>'
+    return f'<p><img alt="{escape(meaning)}" src="data:image/png;base64,{content}"/></p>'

@@ -162,6 +162,15 @@ def do(folder, output, said=None, seed=0, **changed):
             for name in ("experiment.json", "result.json")]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Sums are rounded differently with another number of threads, as a process of two has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
     """Images that show the patient and nothing of the tumour, and an experiment on them."""

@@ -72,7 +72,7 @@ TURNS = st.sampled_from([np.diag(signs)[:, list(order)] for order in
                          for signs in itertools.product((1.0, -1.0), repeat=3)])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(order=TURNS, tilt=st.floats(-20, 20), pixels=st.sampled_from([16, 33, 64]),
        centre=st.tuples(*[st.floats(-12, 12)] * 3), side=st.floats(20, 60))
 def test_however_the_grid_is_stored_the_same_square_is_cut(order, tilt, pixels, centre, side):
