@@ -71,7 +71,7 @@ class Certainty:
         """Of the four tags, (4,), of sum 1."""
         at_least = 1 / (1 + np.exp(-(self._slopes * np.asarray(scores, float) + self._offsets)))
         at_least = np.minimum.accumulate(at_least)  # a black head is also a red one
-        return -np.diff(np.concatenate([[1.0], at_least, [0.0]]))
+        return np.append(1.0, at_least) - np.append(at_least, 0.0)
 
     def tags_within(self, scores: Sequence[float], error: float) -> list[Tag]:
         """Tags of which the true one is one, but for a share ``error`` of the heads of each tag."""
