@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from BrainTumorClassifyLib import starter
 from BrainTumorClassifyLib.__main__ import app
 from BrainTumorClassifyLib.cautions import CAUTIONS
 from BrainTumorClassifyLib.certainty import NEIGHBOURS, Certainty
 from BrainTumorClassifyLib.classification import UNCERTAIN, Classifier
+from BrainTumorClassifyLib.engines import classifier_of, load_model
 from BrainTumorClassifyLib.evaluation import answers, measure, without
 from BrainTumorClassifyLib.features import FEATURES, features_of
 from BrainTumorClassifyLib.pseudo_rgb import pseudo_rgb
@@ -36,7 +38,7 @@ from BrainTumorClassifyLib.training_slices import (
 )
 from ReadingRoomLib.errors import BadInput
 
-from .classify_factory import KINDS, toy_certainty, toy_network, write_toy_model
+from .classify_factory import KINDS, TOY, toy_certainty, toy_network, write_toy_model
 from .tumor_factory import TUMOUR, TUMOUR_MM, write_study
 
 STILL = Ranges(degrees=0, scale=(1, 1), shift=0, gain=(1, 1), gamma=(1, 1), noise=(0, 0),
@@ -333,6 +335,26 @@ def test_everything_a_card_says_is_measured():
     assert measured["patients"] == 12 and measured["accuracy_atypical"] == "cannot be measured"
     assert set(without(network, patients, certainty)) == {
         f"accuracy_without_{name}" for name in ("t1", "t2", "t1c")}
+
+
+def test_from_patients_to_a_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(starter, "SETTINGS", replace(
+        starter.SETTINGS, steps=3, warmup_steps=1, workers=0))
+    monkeypatch.setattr(starter, "ARGUMENTS", TOY)
+    (tmp_path / "patients").mkdir()
+    for number in range(160):
+        kind = KINDS[number // 10 % 3]
+        save_patient(replace(toy_patient(kind, 2, number), patient=f"{number:05d}"),
+                     tmp_path / "patients" / f"{number:05d}.npz")
+    starter.train(tmp_path, device="cpu", steps=0)
+    starter.export(tmp_path, tmp_path / "model")
+    bundle = load_model(str(tmp_path / "model"))
+    measured = bundle.metadata["eval_metrics"]
+    assert measured["patients"] == 32 and "by patient" in measured["dataset"]
+    assert "accuracy without t2" in bundle.model_card and "96 patients" in bundle.model_card
+    known = classifier_of(bundle, "cpu", 0.1).certainty
+    assert len(known.truth) == 32 and known.learned_names[0] == "simulated 00000"
+    assert not {int(name.split()[1]) % 10 for name in known.learned_names} & {6, 7, 8, 9}
 
 
 # --- command -------------------------------------------------------------------------------------
