@@ -14,7 +14,7 @@ from ReadingRoomLib.results import whole_file
 
 from .classification import UNCERTAIN, UNLIKE, Classification
 from .pseudo_rgb import picture_of, pseudo_rgb
-from .regions import Region, plane_of, slice_places
+from .regions import Region, plane_of, slices_in_order
 from .sequences import NAMES, SEQUENCES
 from .study import Study
 
@@ -95,13 +95,12 @@ def _likeness(found: Classification) -> str:
 def slice_picture(study: Study, region: Region, found: Classification) -> np.ndarray:
     """The slice that counted most in all sequences and where it counted, (h, w, 3), uint8."""
     plane = plane_of(study.reference)
-    places = slice_places(study.reference, plane)
-    in_order = sorted(region.slices, key=lambda number: places[number])
     best = int(found.attention.argmax())
+    number = slices_in_order(study.reference, region)[best]
     middle = np.array(study.reference.TransformContinuousIndexToPhysicalPoint(
         [(size - 1) / 2 for size in study.reference.GetSize()]))
-    whole = pseudo_rgb(study, Region(tuple(middle), WHOLE_MM, (in_order[best],)), PIXELS)[0]
-    panels = [_grey(whole[number]) for number in range(len(SEQUENCES))]
+    whole = pseudo_rgb(study, Region(tuple(middle), WHOLE_MM, (number,)), PIXELS)[0]
+    panels = [_grey(channel) for channel in whole]
     centre = np.array(region.centre_mm) - middle
     scale = PIXELS / WHOLE_MM
     row, column = ((centre @ way) * scale + PIXELS / 2 for way in (plane.down, plane.across))
@@ -110,7 +109,7 @@ def slice_picture(study: Study, region: Region, found: Classification) -> np.nda
     for panel in panels:
         _frame(panel, box)
     shown = "t1c" if "t1c" in study.images else next(iter(study.images))
-    square = pseudo_rgb(study, Region(region.centre_mm, region.side_mm, (in_order[best],)),
+    square = pseudo_rgb(study, Region(region.centre_mm, region.side_mm, (number,)),
                         PIXELS)[0, SEQUENCES.index(shown)]
     panels.append(_heated(square, _resized(found.saliency[best], PIXELS)))
     return np.concatenate(panels, axis=1)

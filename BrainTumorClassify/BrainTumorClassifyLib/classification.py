@@ -13,9 +13,9 @@ import torch.nn.functional as F
 
 from ReadingRoomLib.errors import BadInput
 
-from .cautions import cautions_for
 from .certainty import Certainty, Neighbour
 from .features import features_of
+from .kinds import cautions_for
 from .networks import TumorNetwork
 
 UNCERTAIN = "uncertain"

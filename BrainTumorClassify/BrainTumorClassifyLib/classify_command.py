@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,11 @@ from .classification import Classification
 from .engines import check_missing, classifier_of, load_model, may_be_missing
 from .evaluation import MOST_SLICES
 from .pseudo_rgb import pseudo_rgb
-from .regions import Region, check_region, plane_of, propose_region, read_region, slice_places
+from .regions import Region, check_region, propose_region, read_region, slices_in_order
 from .saliency import saliency_volume
 from .sequences import SEQUENCES
 from .study import Study, read_study
-from .training_slices import PIXELS, extent_mm
+from .training_slices import PIXELS, evenly, extent_mm
 
 SALIENCY = "saliency.nrrd"
 IMAGE = "{}.nrrd"  # of a sequence, on the grid of all
@@ -123,11 +123,9 @@ def _classified(job: Job, bundle: Bundle, error: float, study: Study, region: Re
 
 def few_slices(study: Study, region: Region) -> Region:
     """The region on at most `MOST_SLICES` of its slices, the first and the last among them."""
-    places = slice_places(study.reference, plane_of(study.reference))
-    in_order = sorted(region.slices, key=lambda number: places[number])
-    chosen = np.unique(np.linspace(0, len(in_order) - 1, min(len(in_order), MOST_SLICES)).round())
-    return Region(region.centre_mm, region.side_mm,
-                  tuple(sorted(in_order[int(number)] for number in chosen)))
+    in_order = slices_in_order(study.reference, region)
+    return replace(region, slices=tuple(sorted(
+        in_order[place] for place in evenly(len(in_order), MOST_SLICES))))
 
 
 def _write(job: Job, study: Study, region: Region, found: Classification, slices: np.ndarray,

@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
 from ReadingRoomLib.estimates import Estimate
 
 from .certainty import Certainty
 from .experiment_statistics import (
-    Answers as Tested,
-)
-from .experiment_statistics import (
+    Answers,
     Statistic,
     accuracy,
     balanced_accuracy,
@@ -33,7 +32,7 @@ MOST_SLICES = 16  # of a patient, evenly over the region
 
 
 @dataclass(frozen=True)
-class Answers:
+class PatientAnswers:
     """What a network answers for patients, one row each.
 
     Attributes:
@@ -52,7 +51,7 @@ class Answers:
 
 
 def answers(network: TumorNetwork, patients: Sequence[PatientSlices], kinds: Sequence[str],
-            absent: str | None = None) -> Answers:
+            absent: str | None = None) -> PatientAnswers:
     """Answers of a network for patients as they are, or without one of the sequences."""
     present = np.array([name != absent for name in SEQUENCES])
     logits, codes = [], []
@@ -66,13 +65,13 @@ def answers(network: TumorNetwork, patients: Sequence[PatientSlices], kinds: Seq
                 torch.from_numpy(features)[None])
         logits.append(found[0].numpy())
         codes.append(code[0].numpy())
-    return Answers(np.stack(logits).astype(float), np.stack(codes).astype(float),
+    return PatientAnswers(np.stack(logits).astype(float), np.stack(codes).astype(float),
                    np.array([list(kinds).index(one.kind) for one in patients]),
                    tuple(one.patient for one in patients),
                    np.array([bool(one.atypical) for one in patients]))
 
 
-def measure(certainty: Certainty, found: Answers, error: float) -> dict[str, str | int]:
+def measure(certainty: Certainty, found: PatientAnswers, error: float) -> dict[str, str | int]:
     """All numbers for the model card, each with its 95 % interval by resampling patients.
 
     Args:
@@ -81,7 +80,7 @@ def measure(certainty: Certainty, found: Answers, error: float) -> dict[str, str
         error: of the sets of kinds.
     """
     tested = tested_by(certainty, found)
-    raw = replace(tested, probabilities=_softmax(found.logits))
+    raw = replace(tested, probabilities=softmax(found.logits, axis=1))
     sets = [certainty.kinds_within(each, error) for each in found.logits]
     single = np.array([len(each) == 1 for each in sets])
     held = np.array([kind in each for kind, each in zip(found.truth, sets, strict=True)])
@@ -103,9 +102,9 @@ def measure(certainty: Certainty, found: Answers, error: float) -> dict[str, str
     return measured | {name: str(value) for name, value in estimates.items()}
 
 
-def tested_by(certainty: Certainty, found: Answers) -> Tested:
+def tested_by(certainty: Certainty, found: PatientAnswers) -> Answers:
     """The same as calibrated probabilities, one image for each patient."""
-    return Tested(found.truth, np.arange(len(found.truth)),
+    return Answers(found.truth, np.arange(len(found.truth)),
                   np.stack([certainty.probabilities(each) for each in found.logits]))
 
 
@@ -117,22 +116,17 @@ def without(network: TumorNetwork, patients: Sequence[PatientSlices], certainty:
         for name in NAMES}
 
 
-def _among(tested: Tested, chosen: np.ndarray, statistic: Statistic) -> Estimate:
+def _among(tested: Answers, chosen: np.ndarray, statistic: Statistic) -> Estimate:
     """A statistic of some of the patients."""
     if not chosen.any():
         return Estimate(np.nan, np.nan, np.nan, 0)
-    return estimate([Tested(tested.labels[chosen], tested.patients[chosen],
+    return estimate([Answers(tested.labels[chosen], tested.patients[chosen],
                             tested.probabilities[chosen])], statistic)
 
 
-def _share(tested: Tested, happened: np.ndarray) -> Estimate:
+def _share(tested: Answers, happened: np.ndarray) -> Estimate:
     """How often something happened."""
-    def share(_: Tested, weights: np.ndarray) -> np.ndarray:
+    def share(_: Answers, weights: np.ndarray) -> np.ndarray:
         return weights @ happened.astype(float) / weights.sum(1)
 
     return estimate([tested], share)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shares = np.exp(logits - logits.max(1, keepdims=True))
-    return shares / shares.sum(1, keepdims=True)

@@ -40,9 +40,9 @@ from .experiment_statistics import (
     sensitivity_of,
     tukey,
 )
+from .kinds import KINDS
 from .published_networks import PUBLISHED, build_network, fetch_imagenet_weights, take_over
 
-KINDS = ("glioblastoma", "lymphoma", "meningioma")
 LEAKS = ("Split by image, as published: other images of the tested patients were learned from, "
          "so these accuracies are too high for new patients.")
 ALONE = ("No two images of the list are of one patient: if they are slices of fewer patients "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import SimpleITK as sitk
 
-from .regions import Region, plane_of, slice_places
+from .regions import Region, plane_of, slice_places, slices_in_order
 from .sequences import SEQUENCES
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def pseudo_rgb(study: Study, region: Region, pixels: int = 224) -> np.ndarray:
     direction = np.column_stack([plane.across, plane.down,
                                  np.cross(plane.across, plane.down)]).ravel().tolist()
     result = np.zeros((len(region.slices), len(SEQUENCES), pixels, pixels), np.float32)
-    in_order = sorted(region.slices, key=lambda number: places[number])
+    in_order = slices_in_order(study.reference, region)
     for channel, name in enumerate(SEQUENCES):
         if name not in study.images:
             continue

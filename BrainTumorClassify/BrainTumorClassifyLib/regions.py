@@ -134,6 +134,12 @@ def slice_places(image: sitk.Image, plane: Plane) -> np.ndarray:
     return (index @ step.T + np.array(image.GetOrigin())) @ plane.along
 
 
+def slices_in_order(image: sitk.Image, region: Region) -> list[int]:
+    """Numbers of a region's slices, the lowest first, however the grid is stored."""
+    places = slice_places(image, plane_of(image))
+    return sorted(region.slices, key=lambda number: places[number])
+
+
 def _towards(vector: np.ndarray, way: Sequence[float]) -> np.ndarray:
     return vector if vector @ np.asarray(way) >= 0 else -vector
 

@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from .regions import Region, plane_of, slice_places
+from .regions import Region, plane_of, slices_in_order
 
 
 def saliency_volume(reference: sitk.Image, region: Region, saliency: np.ndarray) -> sitk.Image:
@@ -23,12 +23,10 @@ def saliency_volume(reference: sitk.Image, region: Region, saliency: np.ndarray)
         float32 on the grid of ``reference``, 0 outside the squares.
     """
     plane = plane_of(reference)
-    places = slice_places(reference, plane)
     volume = np.zeros(reference.GetSize()[::-1], np.float32)
     step = np.reshape(reference.GetDirection(), (3, 3)) * np.array(reference.GetSpacing())
     pixels = saliency.shape[-1]
-    for square, number in zip(saliency, sorted(region.slices, key=lambda one: places[one]),
-                              strict=True):
+    for square, number in zip(saliency, slices_in_order(reference, region), strict=True):
         inside = [slice(None)] * 3
         inside[2 - plane.axis] = slice(number, number + 1)
         index = np.moveaxis(np.indices(volume.shape)[(slice(None), *inside)][::-1], 0, -1)

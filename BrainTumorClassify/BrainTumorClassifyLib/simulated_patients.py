@@ -11,12 +11,9 @@ from ReadingRoomLib.phantoms.brain_tumours import draw_tumour
 from ReadingRoomLib.phantoms.randomness import Randomness
 
 from .regions import region_from_mask
-from .study import Study, make_study
+from .study import make_study
 from .training_slices import PatientSlices, cut_patient
 
-KINDS = ("glioblastoma", "lymphoma", "meningioma")
-PUBLISHED = {"glioblastoma": 114, "lymphoma": 50, "meningioma": 124}
-"""Patients of the published experiment (Kunimatsu, KAKENHI 18K07629)."""
 SETTINGS = BrainSettings(motion=0.5)
 """What is left of motion once the sequences were aligned; to align each would take much longer."""
 ENHANCING, NECROSIS = 1, 2  # of the truth: tumour without the oedema around it
@@ -29,14 +26,9 @@ def simulated_patient(template: BrainTemplate, kind: str, seed: tuple[int, ...],
                           settings)
 
 
-def study_of(brain: SimulatedBrain) -> Study:
-    """The sequences of a simulated patient on one grid; they lie on each other."""
-    return make_study(brain.images, aligned=True)
-
-
 def slices_of(brain: SimulatedBrain, patient: str) -> PatientSlices:
     """The region of the tumour, as somebody would draw it who outlined the tumour."""
-    study = study_of(brain)
+    study = make_study(brain.images, aligned=True)
     solid = (brain.truth == ENHANCING) + (brain.truth == NECROSIS)
     region = region_from_mask(study, sitk.Cast(solid, sitk.sitkUInt8))
     return cut_patient(study, region, brain.kind, patient, brain.site, brain.atypical or "")

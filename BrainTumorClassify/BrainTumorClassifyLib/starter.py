@@ -7,7 +7,6 @@ tenths are for calibration and two for measuring; ``export`` does both and makes
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from ReadingRoomLib.devices import resolve_device
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.models import list_bundle
 from ReadingRoomLib.phantoms.brain_template import fetch_brain_template
-from ReadingRoomLib.training import CHECKPOINT, TrainingSettings
+from ReadingRoomLib.training import CHECKPOINT, TrainingSettings, say_steps
 from ReadingRoomLib.training import train as fit
 
 from .certainty import Certainty
@@ -33,9 +32,10 @@ from .classification import ERROR
 from .engines import NETWORKS, REGISTRY
 from .evaluation import MOST_SLICES, answers, measure, without
 from .features import FEATURES, features_of
+from .kinds import KINDS
 from .networks import TumorNetwork
 from .sequences import SEQUENCES
-from .simulated_patients import KINDS, simulated_patient, slices_of
+from .simulated_patients import simulated_patient, slices_of
 from .training_slices import (
     PIXELS,
     PatientBatches,
@@ -116,12 +116,8 @@ def train(
     network.know_features(torch.from_numpy(np.stack([_features(one) for one in learned])))
     batches = PatientBatches(learned, KINDS, settings.steps, SIZE, SLICES, settings.seed)
 
-    def report(step: int, loss: float) -> None:
-        if step % 20 == 0:
-            print(f"{step}/{settings.steps} loss {loss:.3f}", file=sys.stderr, flush=True)
-
-    fit(network, batches, _loss, settings, work / "network", resolve_device(device), report,
-        further=("present", "features"))
+    fit(network, batches, _loss, settings, work / "network", resolve_device(device),
+        say_steps(settings), further=("present", "features"))
 
 
 @app.command()

@@ -164,9 +164,13 @@ def vary(slices: np.ndarray, random: np.random.Generator,
     return moved.astype(np.float32), scale
 
 
+def evenly(count: int, most: int) -> np.ndarray:
+    """Places of at most so many of ``count`` things, evenly spread, first and last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+
+
 def middle_of(patient: PatientSlices, most: int) -> np.ndarray:
     """The square itself, not varied, at most so many slices: (slices, sequences, ...), 0 to 1."""
-    count = len(patient.slices)
-    chosen = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+    chosen = evenly(len(patient.slices), most)
     edge = (patient.slices.shape[-1] - PIXELS) // 2
     return patient.slices[chosen][..., edge:edge + PIXELS, edge:edge + PIXELS] / np.float32(255)

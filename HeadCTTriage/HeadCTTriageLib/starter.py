@@ -7,7 +7,6 @@ calibration and two for measuring; ``export`` does both and makes the bundle.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.models import list_bundle
 from ReadingRoomLib.phantoms.head_findings import BLEEDING, KINDS
 from ReadingRoomLib.phantoms.head_template import fetch_head_template
-from ReadingRoomLib.training import CHECKPOINT, TrainingSettings
+from ReadingRoomLib.training import CHECKPOINT, TrainingSettings, say_steps
 from ReadingRoomLib.training import train as fit
 
 from .answers import RECIPES
@@ -271,7 +270,7 @@ def train_backbone(work: Path, steps: int, device: str, ranges: Ranges) -> Triag
     slices = BackboneSlices(patients_of(work, "train"), settings.steps * settings.batch_size,
                             settings.seed, ranges)
     network.backbone = fit(network.backbone, slices, map_loss, settings, work / "backbone", device,
-                           _report(settings))
+                           say_steps(settings))
     return network
 
 
@@ -281,7 +280,7 @@ def train_judgement(work: Path, network: TriageNetwork, device: str) -> TriageNe
     codes, wanted = codes_of_group(work, network.backbone, "train", VARIATIONS)
     heads = HeadCodes(codes, wanted, settings.steps, HEADS, settings.seed)
     judgement = JudgementPart(network)
-    fit(judgement, heads, judge_loss, settings, work / "judgement", device, _report(settings))
+    fit(judgement, heads, judge_loss, settings, work / "judgement", device, say_steps(settings))
     return network
 
 
@@ -317,7 +316,7 @@ def train_published(work: Path, split: str, start: Path | None, steps: int,
         start_from(network, start)
         train_classifier(network, pictures, tags, images, work / f"seed-{split}-classifier", device)
     return fit(network, data, tag_loss, settings, work / f"seed-{split}", device,
-               _report(settings))
+               say_steps(settings))
 
 
 def train_classifier(network: AlexNet, pictures: np.ndarray, tags: np.ndarray, images: np.ndarray,
@@ -338,21 +337,14 @@ def train_classifier(network: AlexNet, pictures: np.ndarray, tags: np.ndarray, i
             wanted.append(item["label"].numpy())
     codes = HeadCodes(np.concatenate(features), np.concatenate(wanted), settings.steps,
                       CLASSIFIER_PICTURES, settings.seed)
-    trained = fit(network.classifier, codes, tag_loss, settings, folder, device, _report(settings))
+    trained = fit(network.classifier, codes, tag_loss, settings, folder, device,
+                  say_steps(settings))
     network.classifier.load_state_dict(trained.state_dict())
 
 
 def _settings(name: str, steps: int) -> TrainingSettings:
     settings = SETTINGS[name]
     return replace(settings, steps=steps or settings.steps)
-
-
-def _report(settings: TrainingSettings):
-    def report(step: int, loss: float) -> None:
-        if step % 20 == 0:
-            print(f"{step}/{settings.steps} loss {loss:.3f}", file=sys.stderr, flush=True)
-
-    return report
 
 
 if __name__ == "__main__":

@@ -203,21 +203,19 @@ class HeadCodes(Dataset):
                 "label": torch.from_numpy(self.wanted[heads])}
 
 
-def codes_of(patient: PatientSlices, backbone: torch.nn.Module, seed: tuple[int, ...] | None,
-             ranges: Ranges = USUAL) -> tuple[np.ndarray, np.ndarray]:
+def codes_of(patient: PatientSlices, backbone: torch.nn.Module,
+             seed: tuple[int, ...] | None) -> tuple[np.ndarray, np.ndarray]:
     """Codes (slices, code) of a patient, and what :func:`.losses.judge_loss` wants for them.
 
     Args:
         patient: all of its slices are looked at.
         backbone: in evaluation mode.
         seed: of a variation of the slices; None: as they are.
-        ranges: of the variation.
     """
     density, truth = _tensors(patient, slice(None))
     shift_cm = patient.midline_shift_mm / 10
     if seed is not None:
-        density, truth, flipped = vary(density, truth, np.random.default_rng(seed),
-                                       ranges)
+        density, truth, flipped = vary(density, truth, np.random.default_rng(seed))
         shift_cm = -shift_cm if flipped else shift_cm
     codes = codes_of_slices(density, backbone, exact=seed is None)
     kinds = kinds_of(truth).amax((2, 3)).numpy()

@@ -26,17 +26,16 @@ footer { color: #666; margin-top: 3rem }
 """
 
 
-def page(title: str, body: Iterable[str], style: str = "") -> str:
+def page(title: str, body: Iterable[str]) -> str:
     """A whole page that ends with who decides.
 
     Args:
         title: plain text.
         body: HTML; empty parts are left out.
-        style: CSS beside :data:`STYLE`.
     """
     return ('<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
             '<meta name="viewport" content="width=device-width"/>\n'
-            f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n"
+            f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
             + "\n".join(filter(None, body))
             + f"\n<footer>{escape(DISCLAIMER)}</footer>\n</body>\n</html>\n")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -263,6 +264,15 @@ def train(
     with _Curves(folder / TENSORBOARD, start) as curves:
         trainer.run()
     return watch.best(average.network)
+
+
+def say_steps(settings: TrainingSettings, every: int = 20) -> Callable[[int, float], None]:
+    """What tells a person in a terminal how a training goes, for ``on_step`` of :func:`train`."""
+    def say(step: int, loss: float) -> None:
+        if step % every == 0:
+            print(f"{step}/{settings.steps} loss {loss:.3f}", file=sys.stderr, flush=True)
+
+    return say
 
 
 class _Watch:

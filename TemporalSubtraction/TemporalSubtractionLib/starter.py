@@ -9,7 +9,6 @@ was not shown and makes the bundle. ``calibrate`` is the same for the method wit
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from ReadingRoomLib.commands import DeviceOption
 from ReadingRoomLib.devices import resolve_device
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.models import list_bundle
-from ReadingRoomLib.training import CHECKPOINT, TrainingSettings
+from ReadingRoomLib.training import CHECKPOINT, TrainingSettings, say_steps
 from ReadingRoomLib.training import train as fit
 
 from .calibration import Calibration
@@ -150,12 +149,8 @@ def train(
         raise typer.BadParameter(f"There are no pairs in {work}: make them first.")
     patches = PairPatches(shown, plan.recipe, settings.steps * settings.batch_size, settings.seed)
 
-    def report(step: int, loss: float) -> None:
-        if step % 20 == 0:
-            print(f"{step}/{settings.steps} loss {loss:.3f}", file=sys.stderr, flush=True)
-
     fit(plan.build(), patches, likelihood_loss, settings, plan.folder(work, fold),
-        resolve_device(device), report)
+        resolve_device(device), say_steps(settings))
 
 
 @app.command()

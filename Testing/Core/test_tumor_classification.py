@@ -16,12 +16,12 @@ from scipy import stats
 
 from BrainTumorClassifyLib import starter
 from BrainTumorClassifyLib.__main__ import app
-from BrainTumorClassifyLib.cautions import CAUTIONS
 from BrainTumorClassifyLib.certainty import NEIGHBOURS, Certainty
 from BrainTumorClassifyLib.classification import UNCERTAIN, Classifier
 from BrainTumorClassifyLib.engines import classifier_of, load_model
 from BrainTumorClassifyLib.evaluation import answers, measure, without
 from BrainTumorClassifyLib.features import FEATURES, features_of
+from BrainTumorClassifyLib.kinds import CAUTIONS
 from BrainTumorClassifyLib.pseudo_rgb import pseudo_rgb
 from BrainTumorClassifyLib.regions import Region
 from BrainTumorClassifyLib.saliency import saliency_volume

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a physician should keep in mind with each kind of tumour, whatever a model says."""
+"""The kinds of tumour, and what a physician should keep in mind with each of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+KINDS = ("glioblastoma", "lymphoma", "meningioma")
+"""Those of the published experiment (Kunimatsu, KAKENHI 18K07629)."""
 CAUTIONS = {
     # EANO guideline, Hoang-Xuan et al., Neuro-Oncology 2023
     "lymphoma": "Lymphoma is not excluded: steroids before the biopsy can make it impossible to "
