@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,11 @@ from .classification import Classification
 from .engines import check_missing, classifier_of, load_model, may_be_missing
 from .evaluation import MOST_SLICES
 from .pseudo_rgb import pseudo_rgb
-from .regions import Region, check_region, propose_region, read_region, slices_in_order
+from .regions import Region, check_region, few_slices, propose_region, read_region
 from .saliency import saliency_volume
 from .sequences import SEQUENCES
 from .study import Study, read_study
-from .training_slices import PIXELS, evenly, extent_mm
+from .training_slices import PIXELS, extent_mm
 
 SALIENCY = "saliency.nrrd"
 IMAGE = "{}.nrrd"  # of a sequence, on the grid of all
@@ -107,7 +107,7 @@ def _region(study: Study, roi: Path | None, job: Job) -> tuple[Region, list[str]
 def _classified(job: Job, bundle: Bundle, error: float, study: Study, region: Region,
                 doubts: list[str]) -> tuple[Classification, np.ndarray]:
     """The answer, and the slices that it rests on, evenly over the region."""
-    region = few_slices(study, region)
+    region = few_slices(study.reference, region, MOST_SLICES)
     slices = pseudo_rgb(study, region, PIXELS)
     present = [name in study.images for name in SEQUENCES]
 
@@ -121,16 +121,9 @@ def _classified(job: Job, bundle: Bundle, error: float, study: Study, region: Re
     return found, slices
 
 
-def few_slices(study: Study, region: Region) -> Region:
-    """The region on at most `MOST_SLICES` of its slices, the first and the last among them."""
-    in_order = slices_in_order(study.reference, region)
-    return replace(region, slices=tuple(sorted(
-        in_order[place] for place in evenly(len(in_order), MOST_SLICES))))
-
-
 def _write(job: Job, study: Study, region: Region, found: Classification, slices: np.ndarray,
            bundle: Bundle) -> None:
-    looked_at = few_slices(study, region)
+    looked_at = few_slices(study.reference, region, MOST_SLICES)
     volume = saliency_volume(study.reference, looked_at, found.saliency)
     sitk.WriteImage(volume, str(job.folder / SALIENCY), True)
     files = {"saliency": SALIENCY, "answer": ANSWER, "pseudo_rgb": PSEUDO_RGB}

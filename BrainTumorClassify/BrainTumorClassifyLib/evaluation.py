@@ -26,7 +26,7 @@ from .experiment_statistics import (
 from .features import features_of
 from .networks import TumorNetwork
 from .sequences import NAMES, SEQUENCES
-from .training_slices import PatientSlices, middle_of
+from .training_slices import PIXELS, PatientSlices, middle_of
 
 MOST_SLICES = 16  # of a patient, evenly over the region
 
@@ -51,20 +51,20 @@ class PatientAnswers:
 
 
 def answers(network: TumorNetwork, patients: Sequence[PatientSlices], kinds: Sequence[str],
-            absent: str | None = None) -> PatientAnswers:
+            absent: str | None = None, pixels: int = PIXELS) -> PatientAnswers:
     """Answers of a network for patients as they are, or without one of the sequences."""
+    device = next(network.parameters()).device
     present = np.array([name != absent for name in SEQUENCES])
     logits, codes = [], []
     for patient in patients:
-        slices = middle_of(patient, MOST_SLICES) * present[:, None, None]
+        slices = middle_of(patient, MOST_SLICES, pixels) * present[:, None, None]
         features = features_of(slices, present, patient.side_mm, patient.extent_mm)
         with torch.inference_mode():
             found, _, code = network(
-                torch.from_numpy(slices.astype(np.float32))[None],
-                torch.from_numpy(present.astype(np.float32))[None],
-                torch.from_numpy(features)[None])
-        logits.append(found[0].numpy())
-        codes.append(code[0].numpy())
+                *(torch.from_numpy(part.astype(np.float32))[None].to(device)
+                  for part in (slices, present, features)))
+        logits.append(found[0].cpu().numpy())
+        codes.append(code[0].cpu().numpy())
     return PatientAnswers(np.stack(logits).astype(float), np.stack(codes).astype(float),
                    np.array([list(kinds).index(one.kind) for one in patients]),
                    tuple(one.patient for one in patients),

@@ -32,6 +32,8 @@ from ReadingRoomLib.errors import OutOfMemory
 from ReadingRoomLib.results import whole_file
 from ReadingRoomLib.training import TrainingSettings, train
 
+from . import experiment_patients
+from .experiment_patients import MODERN, predict_patients, train_on_patients
 from .experiment_splits import SplitKind
 from .published_networks import build_network, take_over
 
@@ -76,6 +78,8 @@ class Run:
         recipe: how it is trained.
         start: file with weights to begin with; None: random ones.
         folder: where the run's file gets its place.
+        patients: number of the patient of each image, (n,).
+        sizes_mm: of the region of each image, across and along the slices, (n, 2); NaN: unknown.
         build: makes the network, with random weights, from its name and the number of classes.
     """
 
@@ -90,6 +94,8 @@ class Run:
     recipe: Recipe
     start: Path | None
     folder: Path
+    patients: np.ndarray
+    sizes_mm: np.ndarray
     build: Build = build_network
 
     @property
@@ -152,23 +158,37 @@ def do_run(run: Run, device: str, on_step: Callable[[int, float], None] | None =
     """Train, test and write the run's file; what is there already is not done again."""
     if run.file.exists():
         return
-    images = np.load(run.images, mmap_mode="r")
-    steps = run.recipe.steps_for(len(run.training))
     torch.manual_seed(run.seed)
+    if run.model == MODERN:
+        probabilities = predict_patients(train_on_patients(run, device, on_step), run)
+    else:
+        images = np.load(run.images, mmap_mode="r")
+        probabilities = predict(_fine_tuned(run, images, device, on_step), images, run.test, device)
+    with whole_file(run.file) as unfinished:
+        np.savez(unfinished, test=run.test, probabilities=probabilities)
+    shutil.rmtree(run.folder / run.name, ignore_errors=True)  # its checkpoint is large
+
+
+def steps_for(run: Run) -> int:
+    """Training steps of a run."""
+    if run.model == MODERN:
+        return experiment_patients.steps_for(run)
+    return run.recipe.steps_for(len(run.training))
+
+
+def _fine_tuned(run: Run, images: np.ndarray, device: str,
+                on_step: Callable[[int, float], None] | None) -> nn.Module:
+    """A published network, trained on the images of a run."""
+    steps = steps_for(run)
     network = run.build(run.model, run.classes)
     if run.start is not None:
         take_over(network, run.start)
-    folder = run.folder / run.name
     settings = TrainingSettings(
         steps=steps, learning_rate=run.recipe.learning_rate, weight_decay=1e-4,
         warmup_steps=max(1, steps // 20), decay_share=0.7, average_decay=0.99,
         checkpoint_every=max(100, steps // 4), workers=0, bfloat16=False, seed=run.seed)
-    trained = train(network, Batches(images, run, steps), nn.functional.cross_entropy, settings,
-                    folder, device, on_step)
-    probabilities = predict(trained, images, run.test, device)
-    with whole_file(run.file) as unfinished:
-        np.savez(unfinished, test=run.test, probabilities=probabilities)
-    shutil.rmtree(folder, ignore_errors=True)  # its checkpoint is large
+    return train(network, Batches(images, run, steps), nn.functional.cross_entropy, settings,
+                 run.folder / run.name, device, on_step)
 
 
 def predict(network: nn.Module, images: np.ndarray, chosen: np.ndarray, device: str) -> np.ndarray:
@@ -206,7 +226,7 @@ def do_runs(runs: Sequence[Run], device: str, jobs: int,
     on_done(done)
     if jobs == 1 or len(waiting) < 2:
         for number, run in enumerate(waiting, done):
-            steps = run.recipe.steps_for(len(run.training))
+            steps = steps_for(run)
             do_run(run, device, lambda step, _, n=number, all=steps: on_done(n + step / all))
             release_memory()
             on_done(number + 1)

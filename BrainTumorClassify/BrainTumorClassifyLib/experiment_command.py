@@ -24,6 +24,7 @@ from ReadingRoomLib.results import file_sha256, whole_file
 from . import experiment_report as report
 from .experiment import Build, Recipe, Run, do_runs
 from .experiment_data import Slices, fingerprint, listed_items, read_slices
+from .experiment_patients import MODERN
 from .experiment_splits import RATIO, SPLITS, SplitKind, check_splittable, split_images
 from .experiment_statistics import (
     Answers,
@@ -95,16 +96,17 @@ def weights_of(texts: Sequence[str], models: Sequence[str]) -> dict[str, Path]:
     """What the option ``--weights`` means: ``alexnet=FILE``, or a file alone for one network.
 
     Raises:
-        BadInput: the network is not one of those that are trained.
+        BadInput: the network is not one of those that begin with weights.
     """
     found = {}
+    models = [model for model in models if model != MODERN]
     for text in texts:
         name, _, file = text.rpartition("=")
         if not name and len(models) == 1:
             name = models[0]
         if name not in models or not file:
             raise BadInput(f'"{Path(text).name}" does not say of which network the weights are: '
-                           f"write {models[0]}=FILE.")
+                           f"write {models[0] if models else 'alexnet'}=FILE.")
         found[name] = Path(file).expanduser()
     return found
 
@@ -166,9 +168,9 @@ def _check(options: Options) -> None:
             raise BadInput(f"Name each {name} once.")
     if len(options.classes) < 2:
         raise BadInput("At least two classes are needed to tell them apart.")
-    if options.build is build_network and (unknown := set(options.models) - set(PUBLISHED)):
-        raise BadInput(f'There is no published network "{sorted(unknown)[0]}": choose from '
-                       f"{', '.join(PUBLISHED)}.")
+    if options.build is build_network and (unknown := set(options.models) - {*PUBLISHED, MODERN}):
+        raise BadInput(f'There is no network "{sorted(unknown)[0]}": choose from '
+                       f"{', '.join((*PUBLISHED, MODERN))}.")
     if options.build is build_network and options.pixels < LEAST_PIXELS:
         raise BadInput(f"The published networks need images of at least {LEAST_PIXELS} pixels "
                        "(--pixels).")
@@ -190,6 +192,8 @@ def _claim(folder: Path, known: Mapping[str, Any]) -> None:
 
 def _start_of(job: Job, options: Options, model: str) -> Path | None:
     """The file that a network begins with, tried once before the work begins."""
+    if model == MODERN:
+        return None
     path = options.weights.get(model)
     if path is None and options.start == "imagenet":
         job.progress.stage("weights", PUBLISHED[model].size, f"Fetching {PUBLISHED[model].title}")
@@ -209,7 +213,8 @@ def _runs_of(options: Options, slices: Slices, starts: Mapping[str, Path | None]
                                           options.recipe.seed, repetition)
             runs += [Run(model, split, repetition, slices.file, labels, training, test,
                          len(slices.classes), options.recipe, starts[model],
-                         options.work / model, options.build) for model in options.models]
+                         options.work / model, slices.patients, slices.sizes_mm,
+                         options.build) for model in options.models]
     return runs
 
 

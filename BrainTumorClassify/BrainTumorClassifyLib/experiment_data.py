@@ -45,11 +45,14 @@ class Slices:
         file: ``.npy`` with the images, (n, 3, pixels, pixels), uint8; read without loading it all.
         items: one for each slice, whose it is and what it shows.
         classes: what labels may be.
+        sizes_mm: of the region that each slice is of, across and along the slices, (n, 2); NaN
+            where it is not known.
     """
 
     file: Path
     items: tuple[Item, ...]
     classes: tuple[str, ...]
+    sizes_mm: np.ndarray
 
     @property
     def labels(self) -> np.ndarray:
@@ -104,21 +107,23 @@ def read_slices(items: Sequence[Item], classes: Sequence[str], pixels: int, file
     Raises:
         BadInput: an image cannot be used.
     """
-    counts_file = file.with_suffix(".counts.npy")
-    if not (file.exists() and counts_file.exists()):
+    of_items = file.with_suffix(".items.npz")
+    if not (file.exists() and of_items.exists()):
         read = []
         for number, item in enumerate(items, 1):
             read.append(_slices_of(item, pixels))
             on_item(number)
         file.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(counts_file) as unfinished:
-            np.save(unfinished, np.array([len(slices) for slices in read]))
+        with whole_file(of_items) as unfinished:
+            np.savez(unfinished, counts=[len(slices) for slices in read],
+                     sizes_mm=[_size_of(item) for item in items])
         with whole_file(file) as unfinished:
             np.save(unfinished, np.concatenate(read))
-    counts = np.load(counts_file)
+    with np.load(of_items) as arrays:
+        counts, sizes_mm = arrays["counts"], arrays["sizes_mm"]
     on_item(len(items))
     owners = (item for item, count in zip(items, counts, strict=True) for _ in range(count))
-    return Slices(file, tuple(owners), tuple(classes))
+    return Slices(file, tuple(owners), tuple(classes), sizes_mm.repeat(counts, axis=0))
 
 
 def _files(image: Path) -> list[Path]:
@@ -139,6 +144,17 @@ def _slices_of(item: Item, pixels: int) -> np.ndarray:
         raise BadInput(f"{item.image.name} ({item.place}) holds {len(slices)} slices, more than a "
                        "tumour has: check what it is.")
     return np.stack([_square(each, pixels) for each in slices]).transpose(0, 3, 1, 2)
+
+
+def _size_of(item: Item) -> tuple[float, float]:
+    """Of the region of an item, across and along its slices, mm; NaN where its file has none."""
+    if item.image.suffix.lower() != ".npz":
+        return np.nan, np.nan
+    with np.load(item.image, allow_pickle=False) as arrays:
+        try:
+            return float(arrays["side_mm"]), float(arrays["extent_mm"])
+        except (KeyError, ValueError, TypeError):
+            return np.nan, np.nan
 
 
 def _slices_in(file: Path, item: Item) -> np.ndarray:

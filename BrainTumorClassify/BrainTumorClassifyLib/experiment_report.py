@@ -14,6 +14,7 @@ from typing import Any
 from ReadingRoomLib import pages
 from ReadingRoomLib.estimates import Estimate
 
+from .experiment_patients import LEARNING_RATE, MODERN, PASSES, PATIENTS, SLICES, TITLE
 from .published_networks import PUBLISHED
 
 PUBLISHED_RESULTS = {
@@ -31,6 +32,11 @@ PUBLISHED_RESULTS = {
 }
 NAMES = {"patient": "split by patient", "image": "split by image (leaks)"}
 COLORS = {"published": "#666666", "image": "#d55e00", "patient": "#0072b2"}
+OURS = (
+    f"<p>{TITLE} looks at all slices of a patient at once and answers for the patient; each tested "
+    "image has its patient's answer. It has a recipe of its own: steps of "
+    f"{PATIENTS} patients with {SLICES} slices each, learning rate {LEARNING_RATE:g}, "
+    f"{PASSES} passes through the patients where the number of steps is not given.</p>")
 LEVELS = {"images": "single images", "patients": "patients (mean of their images)"}
 
 
@@ -40,6 +46,8 @@ def check_drawing() -> None:
 
 
 def title_of(model: str) -> str:
+    if model == MODERN:
+        return TITLE
     return PUBLISHED[model].title if model in PUBLISHED else model
 
 
@@ -54,11 +62,11 @@ def lines(found: Mapping[str, Any]) -> list[str]:
                     "(95 % interval by patient):")
         for model, of_model in of_split["models"].items():
             images, patients = (Estimate.read(of_model[level]["accuracy"]) for level in LEVELS)
-            said.append(f"  {title_of(model):10} single images {images.per_cent()}, patients "
+            said.append(f"  {title_of(model):13} single images {images.per_cent()}, patients "
                         f"{patients.per_cent()}, n = {images.n} patients")
     for model, levels in found.get("inflation", {}).items():
         gain = Estimate.read(levels["images"])
-        said.append(f"  {title_of(model):10} splitting by image adds {_points(gain)}")
+        said.append(f"  {title_of(model):13} splitting by image adds {_points(gain)}")
     return said
 
 
@@ -243,7 +251,8 @@ def _methods(found: Mapping[str, Any]) -> list[str]:
         f"learning rate {recipe['learning_rate']:g}, images mirrored and shifted at "
         f"random, averaged weights), seed {recipe['seed']}. Nothing was chosen by what the tested "
         f"images showed. Begun with: {escape('; '.join(starts))}. The publication does not say "
-        "how long it trained, with which settings, and on which software.</p>"]
+        "how long it trained, with which settings, and on which software.</p>",
+        *([OURS] if MODERN in found["start"] else [])]
 
 
 # ----------------------------------------------------------------------------------------- pictures

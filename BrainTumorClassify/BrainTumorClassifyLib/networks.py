@@ -10,6 +10,8 @@ from ReadingRoomLib.layers import Residual, attention_scores, check_widths
 
 from .sequences import SEQUENCES
 
+SMALL = {"widths": [16, 32, 64, 128], "hidden": 32}
+"""Arguments of a network for some hundred patients."""
 FOLDED = 2  # side of the pixels' squares that the first layer sees at once
 
 

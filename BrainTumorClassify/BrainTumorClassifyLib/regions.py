@@ -140,6 +140,18 @@ def slices_in_order(image: sitk.Image, region: Region) -> list[int]:
     return sorted(region.slices, key=lambda number: places[number])
 
 
+def evenly(count: int, most: int) -> np.ndarray:
+    """Places of at most so many of ``count`` things, evenly spread, first and last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+
+
+def few_slices(image: sitk.Image, region: Region, most: int) -> Region:
+    """The region on at most so many of its slices, the first and the last among them."""
+    in_order = slices_in_order(image, region)
+    return replace(region, slices=tuple(sorted(
+        in_order[place] for place in evenly(len(in_order), most))))
+
+
 def _towards(vector: np.ndarray, way: Sequence[float]) -> np.ndarray:
     return vector if vector @ np.asarray(way) >= 0 else -vector
 

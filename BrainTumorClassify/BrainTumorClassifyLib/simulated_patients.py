@@ -10,8 +10,8 @@ from ReadingRoomLib.phantoms.brain_template import BrainTemplate
 from ReadingRoomLib.phantoms.brain_tumours import draw_tumour
 from ReadingRoomLib.phantoms.randomness import Randomness
 
-from .regions import region_from_mask
-from .study import make_study
+from .regions import Region, region_from_mask
+from .study import Study, make_study
 from .training_slices import PatientSlices, cut_patient
 
 SETTINGS = BrainSettings(motion=0.5)
@@ -26,9 +26,13 @@ def simulated_patient(template: BrainTemplate, kind: str, seed: tuple[int, ...],
                           settings)
 
 
-def slices_of(brain: SimulatedBrain, patient: str) -> PatientSlices:
-    """The region of the tumour, as somebody would draw it who outlined the tumour."""
+def study_of(brain: SimulatedBrain) -> tuple[Study, Region]:
+    """The sequences, and the region as somebody would draw it who outlined the tumour."""
     study = make_study(brain.images, aligned=True)
     solid = (brain.truth == ENHANCING) + (brain.truth == NECROSIS)
-    region = region_from_mask(study, sitk.Cast(solid, sitk.sitkUInt8))
-    return cut_patient(study, region, brain.kind, patient, brain.site, brain.atypical or "")
+    return study, region_from_mask(study, sitk.Cast(solid, sitk.sitkUInt8))
+
+
+def slices_of(brain: SimulatedBrain, patient: str) -> PatientSlices:
+    """The region of the tumour, cut for training."""
+    return cut_patient(*study_of(brain), brain.kind, patient, brain.site, brain.atypical or "")

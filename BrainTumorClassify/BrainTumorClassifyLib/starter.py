@@ -33,7 +33,7 @@ from .engines import NETWORKS, REGISTRY
 from .evaluation import MOST_SLICES, answers, measure, without
 from .features import FEATURES, features_of
 from .kinds import KINDS
-from .networks import TumorNetwork
+from .networks import SMALL, TumorNetwork
 from .sequences import SEQUENCES
 from .simulated_patients import simulated_patient, slices_of
 from .training_slices import (
@@ -49,8 +49,7 @@ SEED = 11
 PATIENTS = 420
 GROUPS = {"train": range(0, 6), "calibrate": range(6, 8), "test": range(8, 10)}
 """Last digit of the numbers of the patients in each group."""
-ARGUMENTS: dict[str, Any] = {"classes": len(KINDS), "features": len(FEATURES),
-                             "widths": [16, 32, 64, 128], "hidden": 32}
+ARGUMENTS: dict[str, Any] = {"classes": len(KINDS), "features": len(FEATURES), **SMALL}
 SETTINGS = TrainingSettings(steps=500, learning_rate=1e-3, weight_decay=1e-2, decay_share=0.7,
                             average_decay=0.99)
 SIZE, SLICES = 12, 5  # patients in a step, and slices of each

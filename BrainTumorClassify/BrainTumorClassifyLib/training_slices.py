@@ -15,7 +15,7 @@ from ReadingRoomLib.results import whole_file
 
 from .features import features_of
 from .pseudo_rgb import pseudo_rgb
-from .regions import Region, plane_of, slice_places
+from .regions import Region, evenly, plane_of, slice_places
 from .sequences import SEQUENCES
 from .study import Study
 
@@ -28,11 +28,12 @@ class PatientSlices:
     """The region of a patient.
 
     Attributes:
-        slices: (slices, sequences, WIDER * PIXELS, the same), uint8; the square is in the middle.
+        slices: (slices, sequences, height, width), uint8; the square is in the middle.
         side_mm, extent_mm: of the square, and of the slices together.
         kind: of the tumour.
         patient, site: whose it is, and where it was scanned.
         atypical: in what the tumour is unlike others of its kind; empty when it is not.
+        wider: how many times the square is what was cut.
     """
 
     slices: np.ndarray
@@ -42,6 +43,7 @@ class PatientSlices:
     patient: str
     site: str = ""
     atypical: str = ""
+    wider: float = WIDER
 
 
 def cut_patient(study: Study, region: Region, kind: str, patient: str, site: str = "",
@@ -70,7 +72,8 @@ def read_patient(path: Path) -> PatientSlices:
     with np.load(path) as arrays:
         return PatientSlices(
             arrays["slices"], float(arrays["side_mm"]), float(arrays["extent_mm"]),
-            *(str(arrays[name]) for name in ("kind", "patient", "site", "atypical")))
+            *(str(arrays[name]) for name in ("kind", "patient", "site", "atypical")),
+            float(arrays["wider"]) if "wider" in arrays else WIDER)
 
 
 @dataclass(frozen=True)
@@ -101,12 +104,15 @@ class PatientBatches(Dataset):
         slices: of each patient; those with few are repeated.
         seed: first number of every draw.
         ranges: in which they vary.
+        pixels: side of the images.
     """
 
     def __init__(self, patients: list[PatientSlices], kinds: tuple[str, ...], count: int,
-                 size: int, slices: int, seed: int, ranges: Ranges = Ranges()) -> None:
+                 size: int, slices: int, seed: int, ranges: Ranges = Ranges(),
+                 pixels: int = PIXELS) -> None:
         self.patients, self.kinds, self.count = patients, kinds, count
         self.size, self.slices, self.seed, self.ranges = size, slices, seed, ranges
+        self.pixels = pixels
         self.of_kind = [[number for number, one in enumerate(patients) if one.kind == kind]
                         for kind in kinds]
 
@@ -127,7 +133,8 @@ class PatientBatches(Dataset):
                ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         count = len(patient.slices)
         chosen = np.sort(random.choice(count, self.slices, replace=count < self.slices))
-        images, scale = vary(patient.slices[chosen], random, self.ranges)
+        images, scale = vary(patient.slices[chosen], random, self.ranges, patient.wider,
+                             self.pixels)
         present = random.random(len(SEQUENCES)) >= self.ranges.absent
         if not (present[0] or present[2]):
             present[2] = True
@@ -136,25 +143,26 @@ class PatientBatches(Dataset):
         return images.astype(np.float32), present.astype(np.float32), features
 
 
-def vary(slices: np.ndarray, random: np.random.Generator,
-         ranges: Ranges) -> tuple[np.ndarray, float]:
+def vary(slices: np.ndarray, random: np.random.Generator, ranges: Ranges, wider: float = WIDER,
+         pixels: int = PIXELS) -> tuple[np.ndarray, float]:
     """Show slices of a patient as another scanner would, in another square.
 
     Args:
-        slices: of :class:`PatientSlices`.
+        slices, wider: of :class:`PatientSlices`.
+        pixels: side of the images.
 
     Returns:
-        (slices, sequences, PIXELS, PIXELS), float32, 0 to 1, and how much larger things are.
+        (slices, sequences, pixels, pixels), float32, 0 to 1, and how much larger things are.
     """
     images = torch.from_numpy(slices).float() / 255
     scale = float(random.uniform(*ranges.scale))
     flipped = -1.0 if random.random() < 0.5 else 1.0  # left and right are alike
     angle = np.radians(random.uniform(-1, 1) * ranges.degrees)
-    cos, sin = np.cos(angle) / (scale * WIDER), np.sin(angle) / (scale * WIDER)
-    x, y = random.uniform(-1, 1, 2) * 2 * ranges.shift / WIDER
+    cos, sin = np.cos(angle) / (scale * wider), np.sin(angle) / (scale * wider)
+    x, y = random.uniform(-1, 1, 2) * 2 * ranges.shift / wider
     matrix = torch.tensor([[flipped * cos, -flipped * sin, x], [sin, cos, y]], dtype=torch.float32)
     grid = F.affine_grid(matrix.expand(len(images), 2, 3),
-                         [len(images), len(SEQUENCES), PIXELS, PIXELS], align_corners=False)
+                         [len(images), len(SEQUENCES), pixels, pixels], align_corners=False)
     moved = F.grid_sample(images, grid, align_corners=False).numpy()
     for channel in range(len(SEQUENCES)):
         gain, gamma = random.uniform(*ranges.gain), random.uniform(*ranges.gamma)
@@ -164,13 +172,13 @@ def vary(slices: np.ndarray, random: np.random.Generator,
     return moved.astype(np.float32), scale
 
 
-def evenly(count: int, most: int) -> np.ndarray:
-    """Places of at most so many of ``count`` things, evenly spread, first and last among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
-
-
-def middle_of(patient: PatientSlices, most: int) -> np.ndarray:
+def middle_of(patient: PatientSlices, most: int, pixels: int = PIXELS) -> np.ndarray:
     """The square itself, not varied, at most so many slices: (slices, sequences, ...), 0 to 1."""
-    chosen = evenly(len(patient.slices), most)
-    edge = (patient.slices.shape[-1] - PIXELS) // 2
-    return patient.slices[chosen][..., edge:edge + PIXELS, edge:edge + PIXELS] / np.float32(255)
+    chosen = patient.slices[evenly(len(patient.slices), most)]
+    edge = round((1 - 1 / patient.wider) / 2 * chosen.shape[-1])
+    square = chosen[..., edge:chosen.shape[-2] - edge, edge:chosen.shape[-1] - edge]
+    square = square / np.float32(255)
+    if square.shape[-1] == pixels:
+        return square
+    return F.interpolate(torch.from_numpy(square), (pixels, pixels), mode="bilinear",
+                         align_corners=False, antialias=True).numpy()

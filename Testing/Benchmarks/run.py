@@ -20,6 +20,7 @@ import registration
 import same_masks
 import speed
 import survival
+import tumours
 import typer
 
 from ReadingRoomLib.devices import import_torch
@@ -33,8 +34,8 @@ def main(
     samples: Annotated[int, typer.Option(help="Monte Carlo samples.")] = 10,
     only: Annotated[str, typer.Option(
         help="example, example-seed, held-out, seed-labels, speed, memory, registration, "
-             "survival, detection, anomaly, latency or listen; by default all that can be "
-             "run.")] = "",
+             "survival, detection, anomaly, latency, listen, tumour, tumour-experiment or "
+             "fine-tuning; by default all that can be run.")] = "",
     data: Annotated[Path | None, typer.Option(
         help="Folder of the label maps and CTs, for all that is measured on them.")] = None,
     seed_model: Annotated[str, typer.Option(
@@ -52,6 +53,8 @@ def main(
         "speed": lambda: speed.against_published(samples),
         "latency": latency.of_judging,
         "listen": listen_load.of_listening,
+        "tumour": tumours.of_classifying,
+        "tumour-experiment": lambda: tumours.of_the_experiment(OUTPUT, data),
         "memory": lambda: [speed.whole_scan(slices, samples) for slices in (125, 250, 500)],
     }
     if data and folds:
@@ -60,6 +63,7 @@ def main(
     if data:
         measurements["registration"] = lambda: registration.against_elastix(data)
         measurements["survival"] = lambda: survival.of_all_modes(data)
+        measurements["fine-tuning"] = lambda: tumours.of_fine_tuning(data, OUTPUT)
         measurements["anomaly"] = lambda: anomaly.in_one_ct(data)
         measurements["detection"] = lambda: detection.of_all_methods(data, OUTPUT)
     for name, measure in measurements.items():

@@ -278,6 +278,36 @@ def test_two_processes_do_what_one_does(archive, tmp_path, monkeypatch):
     assert [bin["right"] for bin in mine] == pytest.approx([bin["right"] for bin in theirs])
 
 
+def test_our_network_answers_for_a_patient_on_the_same_splits(tmp_path):
+    folder = tmp_path
+    write_toy_list(folder, patients=30, clear=3.0)
+    found, result = do(folder, tmp_path / "out", models=("modern", "quick"), splits=("patient",),
+                       recipe=Recipe(steps=30, batch=8))
+    runs = {path.parent.name: path for path in tmp_path.glob("out-work/*/patient-000.npz")}
+    ours, theirs = (np.load(runs[model]) for model in ("modern", "quick"))
+    assert (ours["test"] == theirs["test"]).all()
+    slices = read_slices(listed_items(folder / "list.json", CLASSES), CLASSES, SIDE,
+                         next(tmp_path.glob("out-work/images-*[0-9a-f].npy")))
+    of_patient = {}
+    for image, row in zip(ours["test"], ours["probabilities"], strict=True):
+        of_patient.setdefault(slices.patients[image], set()).add(tuple(row))
+    assert len(of_patient) > 3 and all(len(rows) == 1 for rows in of_patient.values())
+    assert len(set().union(*of_patient.values())) == len(of_patient)
+    accuracy = found["splits"]["patient"]["models"]["modern"]["patients"]["accuracy"]["value"]
+    assert accuracy > 0.6  # a third by chance
+    assert "Ours (modern)" in (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert result["start"]["modern"] == "random"
+
+
+def test_the_size_of_a_region_reaches_our_network(tmp_path):
+    array = toy_slices(0, 1, 3)
+    np.savez(tmp_path / "sized.npz", slices=array, side_mm=40.0, extent_mm=25.0)
+    np.savez(tmp_path / "not.npz", slices=array)
+    found = read(tmp_path, [{"image": name, "label": "lymphoma", "patient": name}
+                            for name in ("sized.npz", "not.npz")])
+    assert found.sizes_mm[:3].tolist() == [[40.0, 25.0]] * 3 and np.isnan(found.sizes_mm[3:]).all()
+
+
 def test_each_pass_shows_every_image_once_and_varied(archive):
     folder, output, *_ = archive
     options = options_of(folder, output)
@@ -313,7 +343,7 @@ def test_weights_are_named_by_network():
 @pytest.mark.parametrize("changed, said", [
     ({"repeats": 1}, "at least 2"),
     ({"models": ("quick", "quick")}, "each network once"),
-    ({"models": ("vgg",), "build": build_network}, 'no published network "vgg"'),
+    ({"models": ("vgg",), "build": build_network}, 'no network "vgg"'),
     ({"models": ("alexnet",), "build": build_network}, "at least 64 pixels"),
     ({"classes": ("lymphoma",)}, "two classes"),
     ({"classes": ("lymphoma", "meningioma")}, 'its label is "glioblastoma"'),
