@@ -142,6 +142,7 @@ photos: $(INSTALLED)
 		--scene $(CURDIR)/demo/muscleseg/scene.mrb
 	@$(RUN) -m demo.temporal_subtraction Docs/pictures
 	@$(RUN) -m demo.head_ct_triage Docs/pictures
+	@$(RUN) -m demo.brain_tumor_classify Docs/pictures
 	@$(RUN) -m demo.reader_study Docs/pictures
 	@echo "Look at: Docs/pictures"
 

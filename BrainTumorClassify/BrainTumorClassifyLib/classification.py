@@ -17,6 +17,7 @@ from .certainty import Certainty, Neighbour
 from .features import features_of
 from .kinds import cautions_for
 from .networks import TumorNetwork
+from .saliency import left_out
 
 UNCERTAIN = "uncertain"
 ERROR = 0.1  # share of patients of each kind whose set may lack the true one
@@ -38,7 +39,7 @@ class Classification:
         unlike: share of known patients that lie as far from those that were learned from.
         nearest: patients that were learned from and are most like this one.
         attention: weight of each slice, of sum 1.
-        saliency: where the most probable kind is seen, (slices, height, width), 0 to 1.
+        saliency: how much the answer hangs on what is seen where, (slices, height, width), 0 to 1.
     """
 
     kinds: tuple[str, ...]
@@ -117,24 +118,19 @@ class Classifier:
 
     def _look(self, slices: np.ndarray, present: Sequence[bool], side_mm: float,
               extent_mm: float) -> tuple[np.ndarray, ...]:
-        """Logits, attention and code of the patient, and where the most probable kind is seen.
-
-        The last by Grad-CAM (Selvaraju et al., ICCV 2017) on what the encoder sees.
-        """
+        """Logits, attention and code of the patient, and how much the answer hangs on what."""
         there = np.asarray(present, bool)
         features = torch.from_numpy(features_of(slices, there, side_mm, extent_mm))[None]
+        features = features.to(self.device)
         images = torch.from_numpy(np.ascontiguousarray(slices, np.float32))[None].to(self.device)
-        with torch.no_grad():
+        with torch.inference_mode():
             seen = self.network.see(images, torch.from_numpy(there).float()[None].to(self.device))
-        with torch.enable_grad():
-            seen.requires_grad_(True)
-            logits, attention, code = self.network.judge(seen, features.to(self.device))
-            slope, = torch.autograd.grad(logits[0, logits[0].argmax()], seen)
-        found = [part.detach().float().cpu().numpy()[0] for part in (logits, attention, code)]
-        if not all(np.isfinite(part).all() for part in found):
-            raise BadInput("The model gives no numbers for these images: choose another model.")
-        with torch.no_grad():
-            heat = F.relu((slope.mean((3, 4), keepdim=True) * seen).sum(2))
-            heat = F.interpolate(heat, slices.shape[-2:], mode="bilinear", align_corners=False)[0]
+            answer = self.network.judge(seen, features)
+            found = [part.float().cpu().numpy()[0] for part in answer]
+            if not all(np.isfinite(part).all() for part in found):
+                raise BadInput("The model gives no numbers for these images: choose another model.")
+            heat = left_out(self.network, seen, features, int(found[0].argmax()))
+            heat = F.interpolate(heat[None], slices.shape[-2:], mode="bilinear",
+                                 align_corners=False)[0]
             heat = heat / heat.max().clamp(min=1e-9)
         return *found, heat.cpu().numpy()

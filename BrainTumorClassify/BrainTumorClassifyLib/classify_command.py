@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,13 +22,20 @@ from .classification import Classification
 from .engines import check_missing, classifier_of, load_model, may_be_missing
 from .evaluation import MOST_SLICES
 from .pseudo_rgb import pseudo_rgb
-from .regions import Region, check_region, few_slices, propose_region, read_region
+from .regions import (
+    Region,
+    check_region,
+    few_slices,
+    markups_of,
+    propose_region,
+    read_region,
+)
 from .saliency import saliency_volume
 from .sequences import SEQUENCES
 from .study import Study, read_study
 from .training_slices import PIXELS, extent_mm
 
-SALIENCY = "saliency.nrrd"
+SALIENCY, REGION = "saliency.nrrd", "region.mrk.json"
 IMAGE = "{}.nrrd"  # of a sequence, on the grid of all
 STAGES = ("read", "region", "classify", "write")
 
@@ -126,7 +134,9 @@ def _write(job: Job, study: Study, region: Region, found: Classification, slices
     looked_at = few_slices(study.reference, region, MOST_SLICES)
     volume = saliency_volume(study.reference, looked_at, found.saliency)
     sitk.WriteImage(volume, str(job.folder / SALIENCY), True)
-    files = {"saliency": SALIENCY, "answer": ANSWER, "pseudo_rgb": PSEUDO_RGB}
+    files = {"saliency": SALIENCY, "answer": ANSWER, "pseudo_rgb": PSEUDO_RGB, "region": REGION}
+    (job.folder / REGION).write_text(
+        json.dumps(markups_of(study.reference, region), indent=1) + "\n", "utf-8")
     for name, image in study.images.items():
         files[name] = IMAGE.format(name)
         sitk.WriteImage(image, str(job.folder / files[name]), True)

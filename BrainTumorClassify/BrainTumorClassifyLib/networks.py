@@ -77,7 +77,14 @@ class TumorNetwork(nn.Module):
 
     def judge(self, seen: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The answer of :meth:`forward` from what the encoder saw."""
-        known = self.embed(torch.cat([seen.mean((3, 4)), seen.amax((3, 4))], 2))
+        return self.decide(self.describe(seen.mean((3, 4)), seen.amax((3, 4))), features)
+
+    def describe(self, mean: torch.Tensor, highest: torch.Tensor) -> torch.Tensor:
+        """What is known of slices, (n, slices, hidden), from mean and maximum of what was seen."""
+        return self.embed(torch.cat([mean, highest], 2))
+
+    def decide(self, known: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The answer of :meth:`forward` from what is known of the slices."""
         weights = self.attention(known).squeeze(-1).softmax(1)
         unusual = ((features - self.usual) / self.spread).clamp(-4, 4).nan_to_num(0.0)
         patient = torch.cat([(weights[..., None] * known).sum(1), known.mean(1), known.amax(1),

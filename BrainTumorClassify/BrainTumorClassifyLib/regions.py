@@ -65,6 +65,10 @@ class Region:
                 "side_mm": round(self.side_mm, 3), "slices": list(self.slices)}
 
 
+MARKUPS_SCHEMA = ("https://raw.githubusercontent.com/slicer/slicer/master/modules/loadable/markups/"
+                  "resources/schema/markups-schema-v1.0.3.json#")
+
+
 @dataclass(frozen=True)
 class Proposal:
     """A region that was found without a user.
@@ -316,6 +320,28 @@ def _markups_box(content: Mapping) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         to_lps = np.diag([-1.0, -1.0, 1.0])
         centre, axes = to_lps @ centre, to_lps @ axes
     return centre, axes, sizes
+
+
+def markups_of(image: sitk.Image, region: Region) -> dict:
+    """A region as the content of a markups file of Slicer: a box, turned as the slices are.
+
+    Args:
+        image: on whose slices it lies.
+        region: to write; :func:`region_from_box` reads the same slices and square.
+    """
+    plane = plane_of(image)
+    places = slice_places(image, plane)[list(region.slices)]
+    centre = np.array(region.centre_mm, float)
+    centre += ((places.min() + places.max()) / 2 - centre @ plane.along) * plane.along
+    axes = np.column_stack([plane.across, np.cross(plane.along, plane.across), plane.along])
+    depth = np.ptp(places) + image.GetSpacing()[plane.axis]
+    return {"@schema": MARKUPS_SCHEMA, "markups": [{
+        "type": "ROI", "coordinateSystem": "LPS", "coordinateUnits": "mm", "locked": False,
+        "roiType": "Box", "insideOut": False, "center": centre.tolist(),
+        "orientation": axes.ravel().tolist(),
+        "size": [region.side_mm, region.side_mm, float(depth)],
+        "controlPoints": [{"id": "1", "position": centre.tolist(), "positionStatus": "defined"}],
+    }]}
 
 
 # What a region holds

@@ -362,12 +362,19 @@ class ProgressDisplay:
 
 def reasonNotCT(volumeNode) -> str:
     """Why a volume cannot be taken for a CT, in a sentence; empty when it can."""
+    return _reasonNot("CT", _("The chosen volume is {modality}, but a CT is needed."), volumeNode)
+
+
+def reasonNotMR(volumeNode) -> str:
+    """Why a volume cannot be taken for an MRI, in a sentence; empty when it can."""
+    return _reasonNot("MR", _("The chosen volume is {modality}, but an MRI is needed."), volumeNode)
+
+
+def _reasonNot(wanted: str, sentence: str, volumeNode) -> str:
     if not volumeNode.GetImageData():
         return _("The chosen volume holds no image.")
     kind = volumes.modality(volumeNode)
-    if kind and kind != "CT":
-        return _("The chosen volume is {modality}, but a CT is needed.").format(modality=kind)
-    return ""
+    return sentence.format(modality=kind) if kind and kind != wanted else ""
 
 
 class ResultRow:

@@ -3,6 +3,8 @@
 
 import slicer
 
+from . import volumes
+
 
 def showBackground(volumeNode) -> None:
     """Show an image in all slice views, unless they show it already."""
@@ -24,6 +26,36 @@ def linkSlices() -> None:
     """Let all slice views follow when the user moves or zooms one of them."""
     for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         node.SetLinkedControl(True)
+
+
+def showSideBySide(volumeNodes) -> None:
+    """Show several images of one grid in the slice views, the same slices of each.
+
+    :param volumeNodes: at most three; the last one decides in which plane.
+    """
+    orientation = volumes.planeOfSlices(volumeNodes[-1])
+    for view, volumeNode in zip(_ORIENTATIONS, volumeNodes, strict=False):
+        _sliceNode(view).SetOrientation(orientation)
+        _compositeNode(view).SetBackgroundVolumeID(volumeNode.GetID())
+    slicer.util.resetSliceViews()
+
+
+def showApart(volumeNode) -> None:
+    """Show one image in all slice views, each in its own plane, as Slicer does by itself."""
+    for view, orientation in _ORIENTATIONS.items():
+        _sliceNode(view).SetOrientation(orientation)
+    slicer.util.setSliceViewerLayers(background=volumeNode, fit=True)
+
+
+_ORIENTATIONS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
+
+
+def _sliceNode(view: str):
+    return slicer.mrmlScene.GetNodeByID(f"vtkMRMLSliceNode{view}")
+
+
+def _compositeNode(view: str):
+    return slicer.mrmlScene.GetNodeByID(f"vtkMRMLSliceCompositeNode{view}")
 
 
 def showOverlay(volumeNode, show: bool, opacity: float = 0.7) -> None:

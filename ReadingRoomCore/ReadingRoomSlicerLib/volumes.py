@@ -55,6 +55,19 @@ def toWorld(volumeNode, point) -> tuple:
     return tuple(world)
 
 
+def planeOfSlices(volumeNode) -> str:
+    """The plane in which an image was taken, the nearest: ``Axial``, ``Coronal`` or ``Sagittal``.
+
+    Slices are stacked along the axis with the thickest voxels, which for cubes is the third.
+    """
+    spacing = volumeNode.GetSpacing()
+    axis = max(range(3), key=lambda number: (round(spacing[number], 3), number))
+    direction = [[0.0] * 3 for _row in range(3)]
+    volumeNode.GetIJKToRASDirections(direction)
+    along = [abs(row[axis]) for row in direction]
+    return ("Sagittal", "Coronal", "Axial")[along.index(max(along))]
+
+
 def _hierarchyItem(hierarchy, node):
     return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(
         hierarchy.GetSceneItemID(), node)

@@ -24,7 +24,7 @@ from BrainTumorClassifyLib.features import FEATURES, features_of
 from BrainTumorClassifyLib.kinds import CAUTIONS
 from BrainTumorClassifyLib.pseudo_rgb import pseudo_rgb
 from BrainTumorClassifyLib.regions import Region
-from BrainTumorClassifyLib.saliency import saliency_volume
+from BrainTumorClassifyLib.saliency import left_out, saliency_volume
 from BrainTumorClassifyLib.training_slices import (
     PIXELS,
     WIDER,
@@ -247,6 +247,43 @@ def test_saliency_is_that_of_what_the_answer_hangs_on():
     assert len(found.nearest) == NEIGHBOURS and found.attention.sum() == pytest.approx(1)
 
 
+def test_what_is_left_out_is_not_counted():
+    """One slice: the answer of the cells that remain, computed anew for each place."""
+    network = toy_network()
+    torch.manual_seed(1)
+    seen, features = torch.rand(1, 1, TOY["widths"][-1], 4, 5), torch.zeros(1, TOY["features"])
+    with torch.inference_mode():
+        logits = network.judge(seen, features)[0][0]
+        kind = int(logits.argmax())
+        found = left_out(network, seen, features, kind)
+        others = [number for number in range(3) if number != kind]
+        for y, x in np.ndindex(4, 5):
+            rest = torch.ones(4, 5, dtype=torch.bool)
+            rest[max(0, y - 1):y + 2, max(0, x - 1):x + 2] = False
+            left = network.judge(seen[..., rest][..., None, :], features)[0][0]
+            fall = (logits[kind] - logits[others].logsumexp(0)) - (
+                left[kind] - left[others].logsumexp(0))
+            assert float(found[0, y, x]) == pytest.approx(max(0.0, float(fall)), abs=1e-5)
+
+
+def test_the_answer_hangs_on_the_place_that_makes_it():
+    network = toy_network()
+    torch.manual_seed(2)
+    usual = 0.1 * torch.rand(1, 5, TOY["widths"][-1], 8, 8)
+    features = torch.zeros(1, TOY["features"])
+    with torch.inference_mode():
+        seen = usual.clone()
+        seen[0, 2, :, 5, 1] = 12.0
+        before, after = (network.judge(each, features)[0][0] for each in (usual, seen))
+        kind = int((after - before).argmax())
+        found = left_out(network, seen, features, kind).numpy()
+    place = np.unravel_index(found.argmax(), found.shape)
+    assert np.abs(np.subtract(place, (2, 5, 1))).max() <= 1
+    far = found.copy()
+    far[1:4, 4:7, 0:3] = 0
+    assert far.max() < 0.2 * found.max()
+
+
 # --- saliency in the images ----------------------------------------------------------------------
 
 
@@ -272,6 +309,10 @@ def test_squares_are_put_back_where_they_were_cut(order, flips, x, y):
     again = pseudo_rgb(_Shown(volume), region, 40)[:, 2]
     assert np.abs(again - saliency)[:, 3:-3, 3:-3].max() < 0.06
     assert volume.GetDirection() == grid.GetDirection()
+    # slices that were passed over lie between
+    between = saliency_volume(grid, replace(region, slices=(3, 5)), saliency[[0, 2]])
+    middle = pseudo_rgb(_Shown(between), replace(region, slices=(4,)), 40)[0, 2]
+    assert np.abs(middle - 0.45 * smooth)[3:-3, 3:-3].max() < 0.06
 
 
 # --- training ------------------------------------------------------------------------------------
