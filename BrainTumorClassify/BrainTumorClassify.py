@@ -144,8 +144,8 @@ class BrainTumorClassifyWidget(ReadingRoomWidget):
         self.setUpPanel(BrainTumorClassifyLogic(),
                         os.path.join(jobs.libraryFolder(LIBRARY), LIBRARY, "models.json"))
         self.panel.nameOverlay(_("Saliency"), _(
-            "Show over the image what the answer hangs on: where it would change most if the network"
-            " did not see that place."))
+            "Show over the image what the answer hangs on: where it would change most if the"
+            " network did not see that place."))
         self.ui.recogniseButton.connect("clicked(bool)", self.onRecogniseButton)
         self.ui.regionSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onRegionChanged)
         self.ui.newBoxButton.connect("clicked(bool)", self.onNewBoxButton)
@@ -441,7 +441,7 @@ class BrainTumorClassifyTest(ScriptedLoadableModuleTest):
         self.test_simulatedPatient()
 
     def test_simulatedPatient(self):
-        """A tumour is classified, every node is where a user looks; exchanged images are doubted."""
+        """A tumour is classified and every node is where a user looks; one image twice is not."""
         self.delayDisplay("Making the sequences of a simulated patient")
         sequences = {name: self._load(sample) for name, sample in SAMPLES.items()}
         chosen, _reasons = recognition.recognise(sequences.values())

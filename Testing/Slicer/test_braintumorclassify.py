@@ -385,11 +385,3 @@ def test_cancel_leaves_nothing(widget, sequences):
     assert not widget.logic.running and "ancelled" in widget.ui.messageLabel.text
     assert widget.logic.resultOf(widget._parameterNode) is None
     assert widget.ui.applyButton.enabled
-
-
-def test_the_module_tests_itself(slicer_scene, module_widget):
-    """Its own self-test, as Reload and Test runs it."""
-    module_widget("BrainTumorClassify")
-    from BrainTumorClassify import BrainTumorClassifyTest
-
-    BrainTumorClassifyTest("runTest").runTest()
