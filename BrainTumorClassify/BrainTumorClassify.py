@@ -137,6 +137,7 @@ class BrainTumorClassifyWidget(ReadingRoomWidget):
         ReadingRoomWidget.__init__(self, parent)
         self.view = None
         self._segments = []
+        self._experimentSection = None
 
     def setup(self) -> None:
         """Called when the user opens the module the first time."""
@@ -154,7 +155,28 @@ class BrainTumorClassifyWidget(ReadingRoomWidget):
         self.ui.answerPageButton.connect("clicked(bool)", self.onAnswerPageButton)
         self.ui.recognisedLabel.visible = False
         self.view = AnswerView(self.ui)
+        self._experimentSection = self.panel.addLazySection(
+            _("Experiment"), self._makeExperiment)
         self.initializeParameterNode()
+
+    @property
+    def experiment(self):
+        """The section Experiment, made when it is needed first."""
+        return self._experimentSection.section
+
+    def _makeExperiment(self):
+        from BrainTumorClassifySlicerLib.experiment_section import ExperimentPanel
+
+        return ExperimentPanel(LIBRARY, self.moduleName, self)
+
+    def computeOptions(self) -> dict:
+        """What the experiment takes from the panel above it."""
+        parameterNode = self.logic.getParameterNode()
+        return {"device": parameterNode.device.value, "seed": parameterNode.seed}
+
+    def cleanup(self) -> None:
+        self._experimentSection.cleanup()
+        super().cleanup()
 
     def exit(self) -> None:
         self.ui.sideBySideButton.checked = False

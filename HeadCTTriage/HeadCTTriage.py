@@ -156,8 +156,7 @@ class HeadCTTriageWidget(ReadingRoomWidget):
         ReadingRoomWidget.__init__(self, parent)
         self.view = None
         self.worklist = None
-        self._training = None
-        self._trainingTitle = None
+        self._trainingSection = None
         self._shown = None
         self._shownVolume = None
         self._loggedAsShown = ""
@@ -175,31 +174,23 @@ class HeadCTTriageWidget(ReadingRoomWidget):
         self.view = JudgementView(self.ui)
         self.worklist = WorklistPanel(self.resourcePath("UI/HeadCTTriageWorklist.ui"), self)
         self.panel.addSection(self.worklist)
-        self._trainingTitle = self.panel.addTitle(_("Train"), self.onTrainingToggled)
+        self._trainingSection = self.panel.addLazySection(_("Train"), self._makeTraining)
         self.initializeParameterNode()
 
     @property
     def training(self):
         """The section Train, made when it is needed first."""
-        if self._training is None:
-            from HeadCTTriageSlicerLib.training_section import HeadTrainingPanel
+        return self._trainingSection.section
 
-            self._training = HeadTrainingPanel(
-                LIBRARY, self.moduleName, self,
-                [(recipe.value, recipe.label()) for recipe in Recipe])
-            self._training.addTo(self._trainingTitle.parent().layout(), self._trainingTitle)
-            self._trainingTitle.hide()
-        return self._training
+    def _makeTraining(self):
+        from HeadCTTriageSlicerLib.training_section import HeadTrainingPanel
 
-    def onTrainingToggled(self, collapsed) -> None:
-        """Called when the user opens the section Train the first time."""
-        if not collapsed:
-            self.training.ui.trainingCollapsibleButton.collapsed = False
+        return HeadTrainingPanel(LIBRARY, self.moduleName, self,
+                                 [(recipe.value, recipe.label()) for recipe in Recipe])
 
     def cleanup(self) -> None:
         self.worklist.cleanup()
-        if self._training:
-            self._training.cleanup()
+        self._trainingSection.cleanup()
         self.view.close()
         super().cleanup()
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The section "Train" of the panel: what is special about head CTs."""
 
-import qt
 from slicer.i18n import tr as _
 
-from ReadingRoomSlicerLib.training_panel import TrainingPanel
+from ReadingRoomSlicerLib.training_panel import TrainingPanel, chosen, menu
 
 MODERN, SEED = "modern", "seed"
 PATIENT, IMAGE = "patient", "image"
@@ -22,10 +21,10 @@ class HeadTrainingPanel(TrainingPanel):
         self.ui.trainingDataPathLineEdit.toolTip = _(
             "File that names the head CTs, their tags (green, yellow, red, black) and patients: a"
             " MONAI datalist (.json).")
-        self.recipeComboBox = _menu(recipes, _(
+        self.recipeComboBox = menu(recipes, _(
             "What is trained: how ours judges a whole head, or the published network for single"
             " slices."))
-        self.splitComboBox = _menu((
+        self.splitComboBox = menu((
             (PATIENT, _("by patient")),
             (IMAGE, _("by image, as published (leaks)")),
             (COMPARE, _("by patient, and by image to compare (twice as long)")),
@@ -39,7 +38,7 @@ class HeadTrainingPanel(TrainingPanel):
     @property
     def recipe(self) -> str:
         """What is trained: "modern" or "seed"."""
-        return self.recipeComboBox.itemData(self.recipeComboBox.currentIndex)
+        return chosen(self.recipeComboBox)
 
     def _onRecipeChanged(self, index=None) -> None:
         # whole heads are only split by patient
@@ -50,7 +49,7 @@ class HeadTrainingPanel(TrainingPanel):
     def options(self) -> dict:
         if self.recipe != SEED:
             return {"recipe": self.recipe}
-        split = self.splitComboBox.itemData(self.splitComboBox.currentIndex)
+        split = chosen(self.splitComboBox)
         return {"recipe": self.recipe, "split": IMAGE if split == IMAGE else PATIENT,
                 "compare-splits": True if split == COMPARE else None}
 
@@ -68,11 +67,3 @@ class HeadTrainingPanel(TrainingPanel):
         if manifest["model"]["recipe"] == SEED:
             lines.append(_("To see it in the list of models, choose its recipe under Advanced."))
         return "\n".join(lines)
-
-
-def _menu(entries, toolTip: str):
-    comboBox = qt.QComboBox()
-    for value, label in entries:
-        comboBox.addItem(label, value)
-    comboBox.toolTip = toolTip
-    return comboBox

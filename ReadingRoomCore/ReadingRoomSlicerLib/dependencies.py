@@ -28,29 +28,31 @@ KEPT_PACKAGES = ("numpy", "scipy", "SimpleITK", "pydicom", "vtk")
 """Packages that Slicer itself is built with: whatever is installed, their version stays."""
 
 
-def missingRequirements(deepLearning: bool = True) -> list:
+def missingRequirements(deepLearning: bool = True, further=()) -> list:
     """What is not installed or too old, as texts such as ``monai>=1.5``. Looks, imports nothing.
 
     :param deepLearning: whether a model is to be run.
+    :param further: requirements of one task alone.
     """
     import slicer.packaging
 
     requirements = [TORCH, *map(str, slicer.packaging.load_requirements(
-        resourcePath("requirements.txt")))]
+        resourcePath("requirements.txt"))), *further]
     return [text for text in requirements
             if (deepLearning or re.match(r"[\w.-]+", text)[0] not in DEEP_LEARNING)
             and not slicer.packaging.pip_check(text)]
 
 
-def ensureDependencies(requester: str, deepLearning: bool = True) -> None:
+def ensureDependencies(requester: str, deepLearning: bool = True, further=()) -> None:
     """Install what is missing, after asking.
 
     :param requester: title of the module that asks, for the windows that are shown.
     :param deepLearning: whether a model is to be run; PyTorch is large, and nothing else needs it.
+    :param further: requirements of one task alone, such as ``matplotlib>=3.9``.
     :raises RuntimeError: when the user declines, or PyTorch cannot be installed.
     :raises subprocess.CalledProcessError: when the installation fails.
     """
-    missing = missingRequirements(deepLearning)
+    missing = missingRequirements(deepLearning, further)
     if not missing:
         return
     with _constraintsFile() as constraints, _pipEnvironment(constraints):

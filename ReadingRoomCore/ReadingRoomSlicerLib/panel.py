@@ -88,22 +88,16 @@ class ReadingRoomPanel:
         disclaimer = self.ui.disclaimerLabel
         section.addTo(disclaimer.parent().layout(), disclaimer)
 
-    def addTitle(self, title: str, onToggled):
+    def addLazySection(self, title: str, make):
         """Put the title of a closed section there, whose contents are made when it is opened.
 
         What few users open must not make the panel slower for all.
 
-        :param onToggled: called with whether it was closed.
-        :return: the title; the section takes its place.
+        :param make: called without arguments; returns the section, which is closed, such as
+          `training_panel.TrainingPanel`.
+        :return: the `LazySection`.
         """
-        disclaimer = self.ui.disclaimerLabel
-        layout = disclaimer.parent().layout()
-        button = ctk.ctkCollapsibleButton()
-        button.text = title
-        button.collapsed = True
-        layout.insertWidget(layout.indexOf(disclaimer), button)
-        button.connect("contentsCollapsed(bool)", onToggled)
-        return button
+        return LazySection(self.ui.disclaimerLabel, title, make)
 
     def _alignLabels(self) -> None:
         """Give the labels of inputs and advanced settings the same width."""
@@ -327,6 +321,45 @@ class ReadingRoomPanel:
         """The key of the `ResultRow` that is shown in a row of the table, however it is sorted."""
         item = self.ui.resultTable.item(index, 0)
         return item.data(qt.Qt.UserRole) if item else ""
+
+
+class LazySection:
+    """A closed section that is made when it is needed first, and takes the place of its title.
+
+    :param before: the widget that it stands above.
+    """
+
+    def __init__(self, before, title: str, make) -> None:
+        self._make = make
+        self._section = None
+        self.title = ctk.ctkCollapsibleButton()
+        self.title.text = title
+        self.title.collapsed = True
+        layout = before.parent().layout()
+        layout.insertWidget(layout.indexOf(before), self.title)
+        self.title.connect("contentsCollapsed(bool)", self._onToggled)
+
+    @property
+    def isMade(self) -> bool:
+        return self._section is not None
+
+    @property
+    def section(self):
+        """What ``make`` returned."""
+        if self._section is None:
+            self._section = self._make()
+            self._section.addTo(self.title.parent().layout(), self.title)
+            self.title.hide()
+        return self._section
+
+    def cleanup(self) -> None:
+        """The panel goes."""
+        if self.isMade:
+            self._section.cleanup()
+
+    def _onToggled(self, collapsed) -> None:
+        if not collapsed:
+            self.section.ui.trainingCollapsibleButton.collapsed = False
 
 
 class ProgressDisplay:

@@ -24,10 +24,11 @@ PICTURE_WIDTH = 440  # pixels
 
 
 class TrainingPanel:
-    """The collapsible section "Train", closed at first.
+    """The collapsible section "Train", closed at first; or another one that trains for hours.
 
     A module's own class adds rows with `addOption`, and has ``options()``, ``reasonForOptions()``
-    and ``summaryOf(manifest)``.
+    and ``summaryOf(manifest)``; one that does not end with a model has ``command``,
+    ``startToolTip`` and ``showFinished(manifest)``, too.
 
     :param library: importable name of the library that has the command.
     :param title: of the module.
@@ -35,6 +36,15 @@ class TrainingPanel:
       ``computeOptions()``, device and seed, and ``onTrained(manifest)``, called when there is a
       new model.
     """
+
+    command = "train"
+    """Of the library."""
+
+    startToolTip = _("Train a model on the images of the list.")
+    """What Start will do."""
+
+    further = ()
+    """Requirements that only this needs."""
 
     def __init__(self, library: str, title: str, owner) -> None:
         self._title = title
@@ -100,7 +110,7 @@ class TrainingPanel:
         self.ui.startTrainingButton.enabled = not reason
         self.ui.startTrainingButton.toolTip = reason or (
             _("Go on with the training that was begun.") if self._isBegun()
-            else _("Train a model on the images of the list."))
+            else self.startToolTip)
         self.ui.trainingOptionsWidget.enabled = not running
         self.ui.trainingProgressBar.visible = running
         self.ui.cancelTrainingButton.visible = running
@@ -113,7 +123,7 @@ class TrainingPanel:
             return _("Choose a folder for the result.")
         if not NAME_PATTERN.fullmatch(name):
             return _("Give the model a name of letters, digits and hyphens.")
-        if name in self._owner.modelNames():
+        if self.command == "train" and name in self._owner.modelNames():
             return _("There is a model of this name already: choose another name.")
         if os.path.exists(self.output):
             return _("There is something of this name in the folder already: choose another name.")
@@ -126,7 +136,11 @@ class TrainingPanel:
                             self.ui.trainingNameLineEdit.text.strip())
 
     def _isBegun(self) -> bool:
-        return os.path.exists(self._historyIn(f"{self.output}-training"))
+        return os.path.exists(self._markIn(f"{self.output}-training"))
+
+    def _markIn(self, work: str) -> str:
+        """A file that is there once the work has begun."""
+        return self._historyIn(work)
 
     @staticmethod
     def _historyIn(work: str) -> str:
@@ -141,13 +155,13 @@ class TrainingPanel:
         self.showMessage("")
         options = {"data": ui.trainingDataPathLineEdit.currentPath, "output": self.output,
                    "work": self._work, "steps": ui.trainingStepsSpinBox.value,
-                   "name": ui.trainingNameLineEdit.text.strip(),
                    **self._owner.computeOptions(), **self.options()}
-        given = [part for name, value in options.items() if value is not None
-                 for part in ([f"--{name}"] if value is True else [f"--{name}", value])]
+        if self.command == "train":
+            options["name"] = ui.trainingNameLineEdit.text.strip()
+        given = [part for name, value in options.items() for part in _asArguments(name, value)]
         with slicer.util.tryWithErrorDisplay(_("The training could not be started.")):
-            dependencies.ensureDependencies(self._title)
-            self.runner.start(["train", *given, "--progress", "json"],
+            dependencies.ensureDependencies(self._title, further=self.further)
+            self.runner.start([self.command, *given, "--progress", "json"],
                               self._onFinished, self._onFailed, self._onProgress)
             for pathLineEdit in (ui.trainingDataPathLineEdit, ui.trainingFolderPathLineEdit):
                 pathLineEdit.addCurrentPathToHistory()
@@ -169,16 +183,20 @@ class TrainingPanel:
 
     def _onFinished(self, manifest) -> None:
         self._ended()
+        self.showFinished(manifest)
+        self.checkCanStart()
+
+    def showFinished(self, manifest) -> None:
+        """Say what came of it, and let the model be chosen."""
         self._owner.onTrained(manifest)
         self.showMessage("\n".join(filter(None, [
             self.summaryOf(manifest), *manifest["warnings"],
             _("{name} can now be chosen as model above.").format(name=manifest["kept_as"])])))
-        self.checkCanStart()
 
     def _onFailed(self, code, sentence, log) -> None:
         self._ended()
         if code == "CANCELLED":
-            sentence = _("The training was stopped. Start goes on where it was.")
+            sentence = _("Stopped. Start goes on where it was.")
         self.showMessage(sentence, isError=code != "CANCELLED")
         self.checkCanStart()
         if code == "INTERNAL":
@@ -209,7 +227,36 @@ class TrainingPanel:
         self.plot.update(table_of(read_history(path)))
         picture = os.path.join(os.path.dirname(path), PICTURE)
         if os.path.exists(picture):
-            pixmap = qt.QPixmap(picture)
-            self.ui.trainingCurvesLabel.setPixmap(
-                pixmap.scaledToWidth(PICTURE_WIDTH, qt.Qt.SmoothTransformation))
-            self.ui.trainingCurvesWidget.visible = True
+            self.showPicture(picture)
+
+    def showPicture(self, path: str) -> None:
+        """Show a picture of how it goes, or of what came of it."""
+        self.ui.trainingCurvesLabel.setPixmap(
+            qt.QPixmap(path).scaledToWidth(PICTURE_WIDTH, qt.Qt.SmoothTransformation))
+        self.ui.trainingCurvesWidget.visible = True
+
+
+def menu(entries, toolTip: str):
+    """A combo box.
+
+    :param entries: pairs of value and label.
+    """
+    comboBox = qt.QComboBox()
+    for value, label in entries:
+        comboBox.addItem(label, value)
+    comboBox.toolTip = toolTip
+    return comboBox
+
+
+def chosen(comboBox):
+    """The value of the chosen entry of a `menu`."""
+    return comboBox.itemData(comboBox.currentIndex)
+
+
+def _asArguments(name: str, value) -> list:
+    """An option of the command line: a list is repeated, None left out, True a flag."""
+    if value is None:
+        return []
+    if isinstance(value, list):
+        return [part for each in value for part in (f"--{name}", each)]
+    return [f"--{name}"] if value is True else [f"--{name}", value]

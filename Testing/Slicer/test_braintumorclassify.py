@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from ..Core.tumor_factory import ENHANCING, NECROSIS, TUMOUR, TUMOUR_MM, anatomy, scan
+from ..Core.tumor_toys import write_toy_list
 
 SPACING = (2.0, 2.0, 6.0)
 NAMES = {"t1": "Ax T1", "t2": "Ax T2 TSE", "t1c": "Ax T1 +Gd"}
@@ -385,3 +386,88 @@ def test_cancel_leaves_nothing(widget, sequences):
     assert not widget.logic.running and "ancelled" in widget.ui.messageLabel.text
     assert widget.logic.resultOf(widget._parameterNode) is None
     assert widget.ui.applyButton.enabled
+
+
+# The experiment
+
+
+@pytest.fixture
+def experiment(widget, warm, tmp_path):
+    """The section, opened, with a list of small images."""
+    write_toy_list(tmp_path, patients=12, slices=2, clear=3.0)
+    experiment = widget.experiment
+    experiment.runner = warm
+    experiment.ui.trainingCollapsibleButton.collapsed = False
+    experiment.ui.trainingDataPathLineEdit.currentPath = str(tmp_path / "list.json")
+    experiment.ui.trainingFolderPathLineEdit.currentPath = str(tmp_path)
+    return experiment
+
+
+def test_the_experiment_is_made_when_it_is_opened(widget):
+    lazy = widget._experimentSection
+    assert not lazy.isMade and not lazy.title.isHidden()
+    lazy.title.collapsed = False
+    assert lazy.isMade and lazy.title.isHidden()
+
+
+def test_an_experiment_ends_in_tables_chart_and_report(experiment, tmp_path, monkeypatch):
+    import qt
+    import slicer
+
+    from ReadingRoomSlicerLib import tables
+
+    ui = experiment.ui
+    assert ui.startTrainingButton.enabled and "Takes hours" in ui.startTrainingButton.toolTip
+    for checkBox in experiment.networkCheckBoxes.values():
+        checkBox.checked = False
+    assert not ui.startTrainingButton.enabled
+    assert "at least one network" in ui.startTrainingButton.toolTip
+    experiment.networkCheckBoxes["modern"].checked = True
+    experiment.splitComboBox.currentIndex = experiment.splitComboBox.findData("both")
+    experiment.repeatsSpinBox.value = 2
+    ui.trainingStepsSpinBox.value = 1
+    assert experiment.options() == {
+        "models": ["modern"], "split": "both", "repeats": 2, "start": "imagenet"}
+    ui.startTrainingButton.click()
+    assert not ui.cancelTrainingButton.isHidden()
+    process_events(lambda: not experiment.runner.running)
+    said = ui.trainingMessageLabel.text
+    assert "Ours, split by patient:" in said and "by image, leaking" in said, said
+
+    summary = tables.columns(slicer.util.getNode("experiment, summary"))
+    assert summary["Split"] == ["patient", "patient", "image", "image"]
+    result = json.loads((tmp_path / "experiment" / "result.json").read_text("utf-8"))
+    assert summary["Accuracy"][1] == pytest.approx(
+        result["summary"]["patient"]["modern"]["patients"]["value"])
+    chart = experiment.chart
+    series = [slicer.mrmlScene.GetNodeByID(chart.GetNthPlotSeriesNodeID(index))
+              for index in range(chart.GetNumberOfPlotSeriesNodes())]
+    assert [node.GetTableNode().GetNumberOfRows() for node in series] == [2, 2]
+    with open(tmp_path / "experiment" / "accuracy.csv", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["level"] == "patients"]
+    shown = [value for node in series
+             for value in tables.columns(node.GetTableNode())["Accuracy"]]
+    assert shown == pytest.approx([float(row["accuracy"]) for row in rows])
+    assert not ui.trainingCurvesWidget.isHidden()
+    ui.showCurvesButton.click()
+    assert slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID() == chart.GetID()
+    opened = []
+    monkeypatch.setattr(qt.QDesktopServices, "openUrl", lambda url: opened.append(url))
+    experiment.reportButton.click()
+    assert "The published experiment" in Path(opened[0].toLocalFile()).read_text("utf-8")
+    # the same name would overwrite it
+    assert "something of this name" in ui.startTrainingButton.toolTip
+
+
+def test_an_experiment_that_was_stopped_goes_on(experiment, tmp_path):
+    ui = experiment.ui
+    for name in ("alexnet", "googlenet", "resnet50"):
+        experiment.networkCheckBoxes[name].checked = False
+    ui.trainingStepsSpinBox.value = 2
+    ui.startTrainingButton.click()
+    work = tmp_path / "experiment-training"
+    process_events(lambda: list(work.glob("modern/*.npz")))
+    ui.cancelTrainingButton.click()
+    assert "Start goes on where it was" in ui.trainingMessageLabel.text
+    assert ui.startTrainingButton.enabled and "Go on" in ui.startTrainingButton.toolTip
+    assert not (tmp_path / "experiment").exists()

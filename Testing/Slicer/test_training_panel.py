@@ -80,9 +80,10 @@ def test_start_is_grey_and_says_why(widget, ui, tmp_path):
 
 
 def test_the_section_is_made_when_it_is_opened(widget):
-    assert widget._training is None or widget._trainingTitle.isHidden()
-    widget._trainingTitle.collapsed = False
-    assert widget._trainingTitle.isHidden()
+    lazy = widget._trainingSection
+    assert lazy.isMade is lazy.title.isHidden()
+    lazy.title.collapsed = False
+    assert lazy.isMade and lazy.title.isHidden()
     assert not widget.training.ui.trainingCollapsibleButton.collapsed
 
 
