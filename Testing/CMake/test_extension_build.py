@@ -79,6 +79,10 @@ def test_module_files_and_resources_are_installed_side_by_side(installed):
         "Resources/UI/HeadCTTriage.ui",
         "HeadCTTriageSlicerLib/worklist_panel.py",
         "HeadCTTriageLib/models.json",
+        "BrainTumorClassify.py",
+        "Resources/UI/BrainTumorClassify.ui",
+        "BrainTumorClassifySlicerLib/experiment_section.py",
+        "BrainTumorClassifyLib/models.json",
         "TemporalSubtraction.py",
         "Resources/UI/TemporalSubtraction.ui",
         "TemporalSubtractionLib/models.json",
@@ -93,7 +97,7 @@ def test_every_library_imports_from_the_installed_folder(installed, tmp_path):
         "import importlib, pathlib, sys\n"
         "flat = pathlib.Path(sys.argv[1])\n"
         "for package in ('ReadingRoomLib', 'MuscleSegLib', 'HeadCTTriageLib',\n"
-        "                'TemporalSubtractionLib'):\n"
+        "                'BrainTumorClassifyLib', 'TemporalSubtractionLib'):\n"
         "    for file in sorted((flat / package).rglob('*.py')):\n"
         "        parts = file.relative_to(flat).with_suffix('').parts\n"
         "        name = '.'.join(part for part in parts if part != '__init__')\n"
@@ -134,8 +138,8 @@ def test_ctest_runs_the_self_tests_of_the_modules(build):
     done = run(ctest, "--test-dir", str(build), "--output-on-failure")
     assert done.returncode == 0, done.stdout
     for name in (
-        "py_MuscleSeg", "py_HeadCTTriage", "py_TemporalSubtraction", "py_ReadingRoomCore",
-        "py_PackagingTest",
+        "py_MuscleSeg", "py_HeadCTTriage", "py_BrainTumorClassify", "py_TemporalSubtraction",
+        "py_ReadingRoomCore", "py_PackagingTest",
     ):
         assert name in done.stdout
 
