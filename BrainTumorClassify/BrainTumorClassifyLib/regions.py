@@ -34,6 +34,7 @@ THICKER = 1.5  # times the other voxel sides, for slices to be told by their thi
 LEAST_HEAD, MOSTLY_HEAD = 0.1, 0.5  # share of the squares that lies in the head
 ENHANCES = 0.35  # of the brain's median
 LEAST_TUMOUR_ML = 0.5
+WIDEST_MM = 1.25 * BRAIN_MM  # pixels of masks; with fields of usual size two pixels make one
 THIN_MM = 3.5  # half the width of vessels, which are no tumours
 RIM_MM = 2.0  # half the width of the border of a cavity
 THICK_MM = 6.0  # half the width of what is bright in T2 and neither cortex nor fluid of sulci
@@ -390,7 +391,7 @@ def _coarser(study: Study) -> Study:
     axis, spacing = slice_axis(study.reference), study.reference.GetSpacing()
     thick = spacing[axis] > THICKER * max(spacing[other] for other in range(3) if other != axis)
     # slices must stay the thickest
-    widest = min(BRAIN_MM, spacing[axis] / THICKER) if thick else BRAIN_MM
+    widest = min(WIDEST_MM, spacing[axis] / THICKER) if thick else WIDEST_MM
     factors = [1 if other == axis else max(1, int(widest / step))
                for other, step in enumerate(spacing)]
     if max(factors) == 1:
@@ -505,9 +506,10 @@ def propose_region(study: Study, margin_mm: float = MARGIN_MM) -> Proposal:
     depth = depth_mm(brain, reference).clip(0, SURFACE_MM)
     labels, count = ndimage.label(solid)
     numbers = np.arange(1, count + 1)
-    likely = (ndimage.maximum(radius, labels, numbers)
-              * ndimage.mean(bright.clip(0, 2), labels, numbers)
-              * ndimage.maximum(depth, labels, numbers) / SURFACE_MM)
+    own = labels > 0  # sorting all voxels takes long
+    likely = (ndimage.maximum(radius[own], labels[own], numbers)
+              * ndimage.mean(bright[own].clip(0, 2), labels[own], numbers)
+              * ndimage.maximum(depth[own], labels[own], numbers) / SURFACE_MM)
     found = []
     for number in numbers[np.argsort(-np.asarray(likely))]:
         tumour = labels == number
