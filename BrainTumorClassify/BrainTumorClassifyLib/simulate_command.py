@@ -19,6 +19,7 @@ from .study import Study
 
 PUBLISHED = dict(zip(KINDS, (114, 50, 124), strict=True))
 """Patients of Kunimatsu (KAKENHI 18K07629)."""
+OFFERED = tuple(kind for kind in DRAWN if kind != "cavity")  # which is no tumour to outline
 MOST_SLICES = 12  # of a patient; published were 3353 images of 288 patients
 MOST_TRIES = 3  # a tumour may lie between the slices
 
@@ -32,9 +33,9 @@ def counts_of(texts: Sequence[str]) -> dict[str, int]:
     found = {}
     for text in texts:
         kind, _, number = text.partition("=")
-        if kind not in DRAWN or not number.isdecimal() or int(number) == 0 or kind in found:
+        if kind not in OFFERED or not number.isdecimal() or int(number) == 0 or kind in found:
             raise BadInput(f'"{text}" does not say how many patients of which kind: write each '
-                           f"kind once, as {KINDS[0]}=20, from {', '.join(DRAWN)}.")
+                           f"kind once, as {KINDS[0]}=20, from {', '.join(OFFERED)}.")
         found[kind] = int(number)
     return found or dict(PUBLISHED)
 

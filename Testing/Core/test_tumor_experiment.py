@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import torchvision_schemas
-from BrainTumorClassifyLib import experiment, experiment_command
+from BrainTumorClassifyLib import experiment, experiment_command, simulate_command
 from BrainTumorClassifyLib.experiment import Batches, Recipe, vary
 from BrainTumorClassifyLib.experiment_command import Options, run, splits_of, weights_of
 from BrainTumorClassifyLib.experiment_data import listed_items, read_slices
@@ -326,6 +326,38 @@ def test_each_pass_shows_every_image_once_and_varied(archive):
     ramp = np.arange(SIDE, dtype=np.uint8)[None, None].repeat(SIDE, 1)
     varied = [vary(ramp, np.random.default_rng(seed))[0, SIDE // 2] for seed in range(20)]
     assert len({tuple(each) for each in varied}) == 6  # mirrored or not, one to either side
+
+
+def test_a_simulated_cohort_can_be_tried(tmp_path):
+    """The list fits the experiment, patients are whole, and the same seed gives the same."""
+    first, again = tmp_path / "first", tmp_path / "again"
+    for output in (first, again):
+        with run_job(module="m", command="c", output=output, progress="none", seed=4) as job:
+            simulate_command.run(job, {"lymphoma": 1, "schwannoma": 1}, 3, 64)
+    kinds = (*CLASSES, "schwannoma")
+    items = listed_items(first / "datalist.json", kinds)
+    assert [item.label for item in items] == ["lymphoma", "schwannoma"]
+    assert len({item.patient for item in items}) == 2 and all(item.site for item in items)
+    slices = read_slices(items, kinds, 64, tmp_path / "images.npy")
+    assert np.load(slices.file).std((2, 3)).min() > 1  # every sequence shows something
+    assert 0 < (slices.patients == 0).sum() <= 3 and np.isfinite(slices.sizes_mm).all()
+    for name in ("0001", "0002"):
+        one, other = (np.load(folder / "patients" / f"{name}.npz")["slices"]
+                      for folder in (first, again))
+        assert (one == other).all()
+    result = json.loads((first / "result.json").read_text("utf-8"))
+    assert any("simulated" in warning for warning in result["warnings"])
+
+
+def test_patients_of_a_simulated_cohort_are_counted_by_kind():
+    assert simulate_command.counts_of([]) == {
+        "glioblastoma": 114, "lymphoma": 50, "meningioma": 124}
+    assert simulate_command.counts_of(["metastasis=3", "lymphoma=2"]) == {
+        "metastasis": 3, "lymphoma": 2}
+    for wrong in (["glioma=3"], ["cavity=3"], ["lymphoma=0"], ["lymphoma"], ["lymphoma=-1"],
+                  ["lymphoma=2", "lymphoma=3"]):
+        with pytest.raises(BadInput, match="write each kind once"):
+            simulate_command.counts_of(wrong)
 
 
 # --- options -------------------------------------------------------------------------------------
