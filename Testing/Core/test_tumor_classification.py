@@ -39,7 +39,8 @@ from BrainTumorClassifyLib.training_slices import (
 from ReadingRoomLib.errors import BadInput
 
 from .classify_factory import KINDS, TOY, toy_certainty, toy_network, write_toy_model
-from .tumor_factory import TUMOUR, TUMOUR_MM, write_study
+from .dicom_factory import write_series
+from .tumor_factory import TUMOUR, TUMOUR_MM, scan, write_study
 
 STILL = Ranges(degrees=0, scale=(1, 1), shift=0, gain=(1, 1), gamma=(1, 1), noise=(0, 0),
                absent=(0, 0, 0))
@@ -465,3 +466,34 @@ def test_no_sequences_or_both_ways_is_said_at_once(given_study, model, tmp_path,
     for given_too in ([], [*options(given_study, "t1c"), "--study", str(tmp_path)]):
         code = app.run(["classify", *given_too, "--output", str(tmp_path / "out")])
         assert code == 2 and "one of both" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_folder_of_a_dicom_study_is_classified(model, tmp_path):
+    """Series are recognised; nothing that tells the patient is in any file of the result."""
+    folder = tmp_path / "study"
+    for number, (sequence, header) in enumerate((
+            ("t1", {"SeriesDescription": "T1 TSE tra"}),
+            ("t2", {"SeriesDescription": "T2 TSE tra"}),
+            ("flair", {"SeriesDescription": "T2 FLAIR"}),
+            ("t1c", {"SeriesDescription": "T1 TSE +KM", "ContrastBolusAgent": "Gadovist"}),
+    ), 1):
+        image = scan(sequence, spacing=(2.0, 1.5, 5.0), seed=number)
+
+        def edit(dataset, index, header=header):
+            dataset.PatientName, dataset.PatientID = "Mustermann^Erika", "ID-471108154711"
+            for name, value in header.items():
+                setattr(dataset, name, value)
+
+        write_series(folder, sitk.GetArrayFromImage(image), origin=image.GetOrigin(), spacing=5.0,
+                     thickness=5.0, modality="MR", number=number, prefix=f"S{number}_", edit=edit)
+    code = app.run(["classify", "--study", str(folder), "--model", str(model),
+                    "--output", str(tmp_path / "out"), "--progress", "none"])
+    assert code == 0
+    result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
+    assert {one["sequence"]: one["name"] for one in result["inputs"]} == {
+        "t1": "series 1", "t2": "series 2", "t1c": "series 4"}
+    assert np.allclose(result["region"]["centre_mm"], TUMOUR, atol=8)
+    for path in (tmp_path / "out").iterdir():
+        content = path.read_bytes()
+        assert not any(word in content for word in (
+            b"Mustermann", b"471108154711", b"Gadovist"))

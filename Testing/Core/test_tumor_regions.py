@@ -19,6 +19,7 @@ from BrainTumorClassifyLib.pseudo_rgb import picture_of, pseudo_rgb
 from BrainTumorClassifyLib.regions import (
     Region,
     check_region,
+    markups_of,
     plane_of,
     propose_region,
     read_region,
@@ -191,6 +192,26 @@ def test_a_turned_roi_keeps_its_size():
     turn = Rotation.from_euler("z", 30, degrees=True).as_matrix()
     region = read_region(toy(), _roi((30, 12, 18), (40, 44, 32), orientation=turn.ravel().tolist()))
     assert region == read_region(toy(), BOX)
+
+
+@settings(deadline=None, max_examples=40)
+@given(order=TURNS, tilt=st.floats(-20, 20), first=st.integers(0, 20), count=st.integers(1, 9),
+       side=st.floats(12, 80), thickness=st.sampled_from([1.2, 5.0]))
+def test_a_region_is_the_same_after_it_was_written_as_markups(order, tilt, first, count, side,
+                                                              thickness):
+    """However the grid is stored and turned: square and slices come back through Slicer's file."""
+    direction = Rotation.from_euler("xz", [tilt, tilt / 2], degrees=True).as_matrix() @ order
+    image = field((1.0, 1.0, thickness), direction, (90, 96, 30), lambda points: points[..., 0])
+    study = study_of({"t1c": image})
+    plane = plane_of(image)
+    numbers = tuple(range(first, first + count))
+    places = slice_places(image, plane)[list(numbers)]
+    centre = 3 * plane.across - 4 * plane.down + places.mean() * plane.along
+    region = Region(tuple(centre), side, numbers)
+    again = read_region(study, json.loads(json.dumps(markups_of(image, region))))
+    assert again.slices == region.slices
+    assert again.side_mm == pytest.approx(side)
+    assert np.allclose(again.centre_mm, centre, atol=1e-3)
 
 
 @pytest.mark.parametrize("box", [[1, 2, 3], "text", {"bounds": ["a"] * 6}, [5, 1, 0, 9, 0, 9],
