@@ -94,9 +94,19 @@ def _likeness(found: Classification) -> str:
 
 def slice_picture(study: Study, region: Region, found: Classification) -> np.ndarray:
     """The slice that counted most in all sequences and where it counted, (h, w, 3), uint8."""
-    plane = plane_of(study.reference)
     best = int(found.attention.argmax())
     number = slices_in_order(study.reference, region)[best]
+    panels = whole_slice(study, region, number)
+    shown = "t1c" if "t1c" in study.images else next(iter(study.images))
+    square = pseudo_rgb(study, Region(region.centre_mm, region.side_mm, (number,)),
+                        PIXELS)[0, SEQUENCES.index(shown)]
+    panels.append(_heated(square, _resized(found.saliency[best], PIXELS)))
+    return np.concatenate(panels, axis=1)
+
+
+def whole_slice(study: Study, region: Region, number: int) -> list[np.ndarray]:
+    """A slice in all sequences with the square of a region, each (h, w, 3), uint8."""
+    plane = plane_of(study.reference)
     middle = np.array(study.reference.TransformContinuousIndexToPhysicalPoint(
         [(size - 1) / 2 for size in study.reference.GetSize()]))
     whole = pseudo_rgb(study, Region(tuple(middle), WHOLE_MM, (number,)), PIXELS)[0]
@@ -108,11 +118,7 @@ def slice_picture(study: Study, region: Region, found: Classification) -> np.nda
     box = [int(round(end)) for end in (row - half, row + half, column - half, column + half)]
     for panel in panels:
         _frame(panel, box)
-    shown = "t1c" if "t1c" in study.images else next(iter(study.images))
-    square = pseudo_rgb(study, Region(region.centre_mm, region.side_mm, (number,)),
-                        PIXELS)[0, SEQUENCES.index(shown)]
-    panels.append(_heated(square, _resized(found.saliency[best], PIXELS)))
-    return np.concatenate(panels, axis=1)
+    return panels
 
 
 def _resized(square: np.ndarray, pixels: int) -> np.ndarray:

@@ -297,7 +297,7 @@ def _number(header: Mapping, name: str, group: str = "", inner: str = "") -> flo
 
 # All series of a folder
 
-_TAGS = [
+TAGS = [
     "SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription",
     "ProtocolName", "SequenceName", "PulseSequenceName", "ImageType", "AcquisitionContrast",
     "ScanningSequence", "EchoPulseSequence", "EchoTime", "RepetitionTime", "InversionTime",
@@ -306,6 +306,7 @@ _TAGS = [
     "SpacingBetweenSlices", "SliceThickness", "ImageOrientationPatient",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]
+"""What is read of a header to tell what its series is."""
 
 
 def find_series(folder: Path) -> list[Series]:
@@ -323,19 +324,25 @@ def find_series(folder: Path) -> list[Series]:
                 continue
             try:
                 header = pydicom.dcmread(path, stop_before_pixels=True, force=True,
-                                         specific_tags=list(_TAGS))
+                                         specific_tags=list(TAGS))
             except Exception:  # over damaged files pydicom raises a dozen kinds
                 continue
             if header.get("Modality") == "MR" and "Rows" in header:
                 groups.setdefault(str(header.get("SeriesInstanceUID")), []).append((path, header))
-        series = [_series(files) for files in groups.values()]
+        series = [series_of(files) for files in groups.values()]
     if not series:
         raise BadInput(f"{folder.name} holds no MR series: choose the folder that the study was "
                        "exported to.")
     return sorted(series, key=_order)
 
 
-def _series(files: Sequence[tuple]) -> Series:
+def series_of(files: Sequence[tuple]) -> Series:
+    """Tell what a series is.
+
+    Args:
+        files: path and header of each of its images; of all but the first, ``EchoTime`` and
+            ``NumberOfFrames`` are enough.
+    """
     path, header = files[0]
     recognition = recognise(header)
     echoes = {value for _, each in files if (value := _number(each, "EchoTime")) is not None}
