@@ -137,6 +137,7 @@ class BrainTumorClassifyWidget(ReadingRoomWidget):
         ReadingRoomWidget.__init__(self, parent)
         self.view = None
         self._segments = []
+        self._trainingSection = None
         self._experimentSection = None
 
     def setup(self) -> None:
@@ -155,9 +156,20 @@ class BrainTumorClassifyWidget(ReadingRoomWidget):
         self.ui.answerPageButton.connect("clicked(bool)", self.onAnswerPageButton)
         self.ui.recognisedLabel.visible = False
         self.view = AnswerView(self.ui)
+        self._trainingSection = self.panel.addLazySection(_("Train"), self._makeTraining)
         self._experimentSection = self.panel.addLazySection(
             _("Experiment"), self._makeExperiment)
         self.initializeParameterNode()
+
+    @property
+    def training(self):
+        """The section Train, made when it is needed first."""
+        return self._trainingSection.section
+
+    def _makeTraining(self):
+        from BrainTumorClassifySlicerLib.training_section import TumorTrainingPanel
+
+        return TumorTrainingPanel(LIBRARY, self.moduleName, self)
 
     @property
     def experiment(self):
@@ -169,12 +181,23 @@ class BrainTumorClassifyWidget(ReadingRoomWidget):
 
         return ExperimentPanel(LIBRARY, self.moduleName, self)
 
+    # What the sections "Train" and "Experiment" ask for
+
+    def modelNames(self) -> list:
+        return self.panel.modelNames()
+
+    def onTrained(self, manifest) -> None:
+        """Let the new model be chosen."""
+        if self._parameterNode:
+            self.showParameters(self._parameterNode)
+            self._checkCanApply()
+
     def computeOptions(self) -> dict:
-        """What the experiment takes from the panel above it."""
         parameterNode = self.logic.getParameterNode()
         return {"device": parameterNode.device.value, "seed": parameterNode.seed}
 
     def cleanup(self) -> None:
+        self._trainingSection.cleanup()
         self._experimentSection.cleanup()
         super().cleanup()
 

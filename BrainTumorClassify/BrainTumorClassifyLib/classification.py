@@ -88,7 +88,8 @@ class Classifier:
         self.certainty, self.error, self.device = certainty, error, device
 
     def __call__(self, slices: np.ndarray, present: Sequence[bool], side_mm: float,
-                 extent_mm: float, doubts: Sequence[str] = ()) -> Classification:
+                 extent_mm: float, doubts: Sequence[str] = (),
+                 explain: bool = True) -> Classification:
         """Classify a tumour.
 
         Args:
@@ -96,11 +97,14 @@ class Classifier:
             present: which sequences are there.
             side_mm, extent_mm: size of the region across and along the slices.
             doubts: of whoever made the slices.
+            explain: whether to look for what the answer hangs on, which takes most of the time;
+                the saliency is 0 otherwise.
 
         Raises:
             BadInput: the model gives no numbers for them.
         """
-        logits, attention, code, saliency = self._look(slices, present, side_mm, extent_mm)
+        logits, attention, code, saliency = self._look(slices, present, side_mm, extent_mm,
+                                                        explain)
         known, doubts = self.certainty, list(doubts)
         probabilities, unlike = known.probabilities(logits), known.unlike(code)
         left = known.kinds_within(logits, self.error)
@@ -117,7 +121,7 @@ class Classifier:
             cautions_for(named or known.kinds), unlike, known.nearest(code), attention, saliency)
 
     def _look(self, slices: np.ndarray, present: Sequence[bool], side_mm: float,
-              extent_mm: float) -> tuple[np.ndarray, ...]:
+              extent_mm: float, explain: bool) -> tuple[np.ndarray, ...]:
         """Logits, attention and code of the patient, and how much the answer hangs on what."""
         there = np.asarray(present, bool)
         features = torch.from_numpy(features_of(slices, there, side_mm, extent_mm))[None]
@@ -129,6 +133,8 @@ class Classifier:
             found = [part.float().cpu().numpy()[0] for part in answer]
             if not all(np.isfinite(part).all() for part in found):
                 raise BadInput("The model gives no numbers for these images: choose another model.")
+            if not explain:
+                return *found, np.zeros((len(slices), *slices.shape[-2:]), np.float32)
             heat = left_out(self.network, seen, features, int(found[0].argmax()))
             heat = F.interpolate(heat[None], slices.shape[-2:], mode="bilinear",
                                  align_corners=False)[0]

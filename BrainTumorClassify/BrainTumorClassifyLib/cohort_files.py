@@ -36,12 +36,19 @@ def save_patient_images(path: Path, study: Study, region: Region, pixels: int = 
                             extent_mm=extent_mm(study, region))
 
 
-def write_datalist(path: Path, entries: Sequence[dict[str, str]]) -> None:
+def write_datalist(path: Path, entries: Sequence[dict[str, str]], simulated: bool = False) -> None:
     """Write a list that :func:`ReadingRoomLib.datalists.read_datalist` reads.
 
     Args:
         path: of the list.
         entries: ``image`` (relative to the list's folder), ``label``, ``patient`` and ``site``.
+        simulated: whether the patients are, which the list then says.
     """
+    content = ({"simulated": True} if simulated else {}) | {"training": list(entries)}
     with whole_file(path) as unfinished:
-        unfinished.write_text(json.dumps({"training": list(entries)}, indent=1) + "\n", "utf-8")
+        unfinished.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+
+
+def says_simulated(path: Path) -> bool:
+    """Whether a list that can be read says that its patients are simulated."""
+    return bool(json.loads(path.read_text("utf-8")).get("simulated"))

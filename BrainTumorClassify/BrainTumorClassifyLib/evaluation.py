@@ -50,6 +50,12 @@ class PatientAnswers:
     atypical: np.ndarray
 
 
+def features_of_patient(patient: PatientSlices, pixels: int = PIXELS) -> np.ndarray:
+    """Radiomic features of a patient with all sequences, as the network gets them."""
+    return features_of(middle_of(patient, MOST_SLICES, pixels), np.ones(len(SEQUENCES), bool),
+                       patient.side_mm, patient.extent_mm)
+
+
 def answers(network: TumorNetwork, patients: Sequence[PatientSlices], kinds: Sequence[str],
             absent: str | None = None, pixels: int = PIXELS) -> PatientAnswers:
     """Answers of a network for patients as they are, or without one of the sequences."""

@@ -8,7 +8,6 @@ one that gets more repetitions, another network or the other split.
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -19,7 +18,8 @@ import numpy as np
 
 from ReadingRoomLib.commands import Job
 from ReadingRoomLib.errors import BadInput
-from ReadingRoomLib.results import file_sha256, whole_file
+from ReadingRoomLib.live_training import claim_folder
+from ReadingRoomLib.results import file_sha256
 
 from . import experiment_report as report
 from .experiment import Build, Recipe, Run, do_runs
@@ -136,10 +136,11 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
     slices = read_slices(items, options.classes, options.pixels,
                          options.work / f"images-{images[:12]}.npy", job.progress.advance)
     check_splittable(slices.items, options.classes, options.splits)
-    _claim(options.work, {"images": images, "classes": options.classes,
-                          "recipe": asdict(options.recipe)})
+    claim_folder(options.work, {"images": images, "classes": options.classes,
+                                "recipe": asdict(options.recipe)}, options.work, CLAIM)
     for model, path in starts.items():
-        _claim(options.work / model, {"start": file_sha256(path) if path else "random"})
+        claim_folder(options.work / model, {"start": file_sha256(path) if path else "random"},
+                     file=CLAIM)
     if len(set(slices.patients)) == len(slices.items):
         job.warn(ALONE)
     if "image" in options.splits:
@@ -174,20 +175,6 @@ def _check(options: Options) -> None:
     if options.build is build_network and options.pixels < LEAST_PIXELS:
         raise BadInput(f"The published networks need images of at least {LEAST_PIXELS} pixels "
                        "(--pixels).")
-
-
-def _claim(folder: Path, known: Mapping[str, Any]) -> None:
-    """Note in a folder what belongs into it; only the same may go on there."""
-    text = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
-    path = folder / CLAIM
-    if path.exists():
-        if path.read_text("utf-8").strip() != text:
-            raise BadInput(f"{folder} holds an experiment with other images, weights or settings: "
-                           "delete that folder to begin anew, or name another one (--work).")
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as unfinished:
-        unfinished.write_text(text + "\n", "utf-8")
 
 
 def _start_of(job: Job, options: Options, model: str) -> Path | None:

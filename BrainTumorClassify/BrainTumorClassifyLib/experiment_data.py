@@ -32,6 +32,8 @@ from ReadingRoomLib.datalists import Item, read_datalist
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.results import whole_file
 
+from .training_slices import PatientSlices
+
 PICTURES = {".png", ".jpg", ".jpeg"}
 ARRAYS = {".npy", ".npz"}
 MOST_SLICES = 2000  # of an item; more is no tumour
@@ -124,6 +126,26 @@ def read_slices(items: Sequence[Item], classes: Sequence[str], pixels: int, file
     on_item(len(items))
     owners = (item for item, count in zip(items, counts, strict=True) for _ in range(count))
     return Slices(file, tuple(owners), tuple(classes), sizes_mm.repeat(counts, axis=0))
+
+
+def patients_among(images: np.ndarray, labels: np.ndarray, patients: np.ndarray,
+                   sizes_mm: np.ndarray, kinds: Sequence[str],
+                   chosen: np.ndarray) -> list[PatientSlices]:
+    """Patients with those of their images that are chosen, in the order of their numbers.
+
+    Args:
+        images: all, (n, 3, pixels, pixels), uint8.
+        labels, patients, sizes_mm: of each image, see :class:`Slices`.
+        kinds: names of the labels.
+        chosen: numbers of images.
+    """
+    found = []
+    for patient in np.unique(patients[chosen]):
+        own = np.sort(chosen[patients[chosen] == patient])
+        side_mm, extent_mm = sizes_mm[own[0]]
+        found.append(PatientSlices(images[own], float(side_mm), float(extent_mm),
+                                   kinds[labels[own[0]]], str(patient), wider=1.0))
+    return found
 
 
 def _files(image: Path) -> list[Path]:

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.special import softmax
 from torch import nn
 
 from ReadingRoomLib.training import TrainingSettings, train
 
-from .evaluation import MOST_SLICES, answers
-from .features import FEATURES, features_of
+from .evaluation import answers, features_of_patient
+from .experiment_data import patients_among
+from .features import FEATURES
 from .networks import SMALL, TumorNetwork
-from .sequences import SEQUENCES
-from .training_slices import PIXELS, PatientBatches, PatientSlices, middle_of
+from .training_slices import PIXELS, PatientBatches, PatientSlices, kind_loss
 
 if TYPE_CHECKING:
     from .experiment import Run
@@ -49,13 +48,14 @@ def train_on_patients(run: Run, device: str,
     learned, pixels = patients_of(run, run.training), pixels_of(run)
     steps = steps_for(run)
     network = TumorNetwork(run.classes, len(FEATURES), **SMALL)
-    network.know_features(torch.from_numpy(np.stack([_features(one, pixels) for one in learned])))
+    network.know_features(torch.from_numpy(np.stack([
+        features_of_patient(one, pixels) for one in learned])))
     batches = PatientBatches(learned, kinds, steps, PATIENTS, SLICES, run.seed, pixels=pixels)
     settings = TrainingSettings(
         steps=steps, learning_rate=LEARNING_RATE, weight_decay=1e-2,
         warmup_steps=max(1, steps // 20), decay_share=0.7, average_decay=0.99,
         checkpoint_every=max(100, steps // 4), workers=0, bfloat16=False, seed=run.seed)
-    return train(network, batches, _loss, settings, run.folder / run.name, device, on_step,
+    return train(network, batches, kind_loss, settings, run.folder / run.name, device, on_step,
                  further=("present", "features"))
 
 
@@ -69,14 +69,8 @@ def predict_patients(network: nn.Module, run: Run) -> np.ndarray:
 
 def patients_of(run: Run, chosen: np.ndarray) -> list[PatientSlices]:
     """Patients with those of their images that are chosen, in their order."""
-    images = np.load(run.images, mmap_mode="r")
-    found = []
-    for patient in np.unique(run.patients[chosen]):
-        own = np.sort(chosen[run.patients[chosen] == patient])
-        side_mm, extent_mm = run.sizes_mm[own[0]]
-        found.append(PatientSlices(images[own], float(side_mm), float(extent_mm),
-                                   str(run.labels[own[0]]), str(patient), wider=1.0))
-    return found
+    return patients_among(np.load(run.images, mmap_mode="r"), run.labels, run.patients,
+                          run.sizes_mm, _kinds(run), chosen)
 
 
 def pixels_of(run: Run) -> int:
@@ -87,12 +81,3 @@ def pixels_of(run: Run) -> int:
 
 def _kinds(run: Run) -> tuple[str, ...]:
     return tuple(map(str, range(run.classes)))
-
-
-def _features(patient: PatientSlices, pixels: int) -> np.ndarray:
-    return features_of(middle_of(patient, MOST_SLICES, pixels), np.ones(len(SEQUENCES), bool),
-                       patient.side_mm, patient.extent_mm)
-
-
-def _loss(answer: tuple[torch.Tensor, ...], kinds: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy(answer[0].float(), kinds, label_smoothing=0.05)

@@ -55,16 +55,26 @@ def check_splittable(items: Sequence[Item], classes: Sequence[str],
     Raises:
         BadInput: a patient has two labels, or a class too few patients or images.
     """
-    labels: dict[str, Item] = {}
-    for item in items:
-        other = labels.setdefault(item.patient, item)
-        if other.label != item.label:
-            raise BadInput(f"The same patient is labelled {other.label} ({other.place}) and "
-                           f"{item.label} ({item.place}): a patient has one kind of tumour here.")
+    first = check_one_label(items)
     for kind in kinds:
-        units = labels.values() if kind == "patient" else items
+        units = first.values() if kind == "patient" else items
         counts = Counter(item.label for item in units)
         for name in classes:
             if counts[name] < LEAST:
                 raise BadInput(f"There are too few of {name}: {counts[name]} {kind}s, but at least "
                                f"{LEAST} are needed to split them by {kind}.")
+
+
+def check_one_label(items: Sequence[Item]) -> dict[str, Item]:
+    """The first item of each patient; refuses a patient with two labels.
+
+    Raises:
+        BadInput: there is one.
+    """
+    first: dict[str, Item] = {}
+    for item in items:
+        other = first.setdefault(item.patient, item)
+        if other.label != item.label:
+            raise BadInput(f"The same patient is labelled {other.label} ({other.place}) and "
+                           f"{item.label} ({item.place}): a patient has one kind of tumour here.")
+    return first

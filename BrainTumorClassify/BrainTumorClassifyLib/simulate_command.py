@@ -66,7 +66,7 @@ def run(job: Job, counts: Mapping[str, int], most_slices: int = MOST_SLICES,
                         "site": brain.site})
         images += len(region.slices)
         job.progress.advance(number + 1)
-    write_datalist(job.folder / DATALIST, entries)
+    write_datalist(job.folder / DATALIST, entries, simulated=True)
     job.warn("These patients are simulated: what is measured on them says nothing about real ones.")
     job.record(files={"data": DATALIST}, patients=dict(counts), images=images)
 

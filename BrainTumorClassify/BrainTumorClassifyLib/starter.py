@@ -10,15 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from textwrap import fill
 from typing import Annotated, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import typer
 
-from ReadingRoomLib.bundles import write_bundle
 from ReadingRoomLib.commands import DeviceOption
 from ReadingRoomLib.devices import resolve_device
 from ReadingRoomLib.errors import BadInput
@@ -29,18 +26,17 @@ from ReadingRoomLib.training import train as fit
 
 from .certainty import Certainty
 from .classification import ERROR
-from .engines import NETWORKS, REGISTRY
-from .evaluation import MOST_SLICES, answers, measure, without
-from .features import FEATURES, features_of
+from .engines import REGISTRY
+from .evaluation import answers, features_of_patient, measure, without
+from .features import FEATURES
 from .kinds import KINDS
+from .model_writing import Origin, write_model
 from .networks import SMALL, TumorNetwork
-from .sequences import SEQUENCES
 from .simulated_patients import simulated_patient, slices_of
 from .training_slices import (
-    PIXELS,
     PatientBatches,
     PatientSlices,
-    middle_of,
+    kind_loss,
     read_patient,
     save_patient,
 )
@@ -57,11 +53,8 @@ FOLDER = Path(__file__).parent
 TRAINED_ON = ("simulated MRI of tumours in the brain, made from the average head of MNI "
               "(ICBM 152); no real patient")
 MEASURED_ON = "Simulated patients that it was not trained or calibrated on, by patient"
-HOW_IT_WORKS = (
-    "A residual network looks at each slice of the region in T1, T2 and contrast-enhanced T1; "
-    "attention over the slices (Ilse et al. 2018) and first-order radiomic features (IBSI) of the "
-    "region turn what it saw into one answer for the patient. It was trained with sequences left "
-    "out, so that T1 or T2 may be missing.")
+ORIGIN = Origin("starter", TRAINED_ON, MEASURED_ON, True, card="starter_card.md",
+                authors="ReadingRoom contributors", rights="Apache-2.0")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 WorkOption = Annotated[Path, typer.Option(help="Folder for patients and the training.")]
@@ -112,10 +105,10 @@ def train(
         raise typer.BadParameter(f"There are no patients in {work}: make them first.")
     settings = replace(SETTINGS, steps=steps or SETTINGS.steps)
     network = build()
-    network.know_features(torch.from_numpy(np.stack([_features(one) for one in learned])))
+    network.know_features(torch.from_numpy(np.stack([features_of_patient(one) for one in learned])))
     batches = PatientBatches(learned, KINDS, settings.steps, SIZE, SLICES, settings.seed)
 
-    fit(network, batches, _loss, settings, work / "network", resolve_device(device),
+    fit(network, batches, kind_loss, settings, work / "network", resolve_device(device),
         say_steps(settings), further=("present", "features"))
 
 
@@ -137,10 +130,7 @@ def export(
     for name, value in measured.items():
         typer.echo(f"{name}: {value}")
     bundle = output or FOLDER / "Models" / "starter"
-    sha256 = write_bundle(
-        bundle, {"_target_": NETWORKS[0], **ARGUMENTS}, network.state_dict(),
-        metadata_of(steps, certainty, measured),
-        _card(steps, len(learned.truth), certainty, measured), dtype=torch.float16, overwrite=True)
+    sha256 = write_model(bundle, network, ARGUMENTS, steps, certainty, measured, ORIGIN)
     if output is None:
         list_bundle(REGISTRY, bundle, "BrainTumorClassify")
     typer.echo(f"{bundle}: {sha256}")
@@ -158,60 +148,6 @@ def trained(work: Path) -> tuple[TumorNetwork, int]:
     network = build()
     network.load_state_dict(state["average"])
     return network.eval(), state["step"]
-
-
-def _loss(answer: tuple[torch.Tensor, ...], kinds: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy(answer[0].float(), kinds, label_smoothing=0.05)
-
-
-def _features(patient: PatientSlices) -> np.ndarray:
-    return features_of(middle_of(patient, MOST_SLICES), np.ones(len(SEQUENCES), bool),
-                       patient.side_mm, patient.extent_mm)
-
-
-def metadata_of(steps: int, certainty: Certainty, measured: dict) -> dict[str, Any]:
-    """What a bundle says of a model of this recipe."""
-    image = {"type": "image", "modality": "MR", "dtype": "float32", "is_patch_data": True}
-    return {
-        "name": "starter",
-        "version": "0.1.0",
-        "task": "Which kind of tumour in the brain",
-        "description": HOW_IT_WORKS,
-        "authors": "ReadingRoom contributors",
-        "copyright": "Apache-2.0",
-        "recipe": "modern",
-        "labels": {str(number): kind for number, kind in enumerate(KINDS)},
-        "spacing": None,
-        "trained_on": TRAINED_ON,
-        "simulated": True,
-        "training_steps": steps,
-        "may_be_missing": ["t1", "t2"],
-        "certainty": certainty.written(),
-        "eval_metrics": {"dataset": MEASURED_ON, **measured},
-        "network_data_format": {
-            "inputs": {"image": {
-                **image, "format": "magnitude", "value_range": [0, 1],
-                "spatial_shape": [MOST_SLICES, PIXELS, PIXELS], "num_channels": len(SEQUENCES),
-                "channel_def": dict(_numbered(SEQUENCES)),
-            }},
-            "outputs": {"pred": {
-                **image, "format": "probabilities", "value_range": [0, 1], "spatial_shape": [1],
-                "num_channels": len(KINDS), "channel_def": dict(_numbered(KINDS)),
-            }},
-        },
-    }
-
-
-def _numbered(names: Iterable[str]) -> Iterable[tuple[str, str]]:
-    """Numbers as text, as JSON wants keys, with their names."""
-    return ((str(number), name) for number, name in enumerate(names))
-
-
-def _card(steps: int, learned: int, certainty: Certainty, measured: dict) -> str:
-    scores = [f"- {name.replace('_', ' ')}: {value}" for name, value in measured.items()]
-    return (FOLDER / "starter_card.md").read_text("utf-8").format(
-        how_it_works=fill(HOW_IT_WORKS, 100), patients=learned, steps=steps,
-        calibrated=len(certainty.truth), dataset=f"{MEASURED_ON}.", scores="\n".join(scores))
 
 
 if __name__ == "__main__":

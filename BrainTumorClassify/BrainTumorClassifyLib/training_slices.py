@@ -143,6 +143,11 @@ class PatientBatches(Dataset):
         return images.astype(np.float32), present.astype(np.float32), features
 
 
+def kind_loss(answer: tuple[torch.Tensor, ...], kinds: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of what :class:`.TumorNetwork` answers, a little softened."""
+    return F.cross_entropy(answer[0].float(), kinds, label_smoothing=0.05)
+
+
 def vary(slices: np.ndarray, random: np.random.Generator, ranges: Ranges, wider: float = WIDER,
          pixels: int = PIXELS) -> tuple[np.ndarray, float]:
     """Show slices of a patient as another scanner would, in another square.

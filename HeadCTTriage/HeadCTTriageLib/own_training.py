@@ -10,23 +10,17 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
-from ReadingRoomLib.errors import BadInput
-from ReadingRoomLib.learning_curves import HISTORY, draw_curves, read_history, table_of
+from ReadingRoomLib.live_training import train_with_curves
 from ReadingRoomLib.results import whole_file
-from ReadingRoomLib.training import OtherSettings, TrainingSettings, Validation
-from ReadingRoomLib.training import train as fit
+from ReadingRoomLib.training import TrainingSettings
 
 from .augmentation import vary
 from .image_splits import BATCH, Split, images_of
@@ -42,13 +36,8 @@ SETTINGS = {
     "seed": TrainingSettings(steps=800, learning_rate=2e-4, weight_decay=5e-4, decay_share=0.6,
                              average_decay=0.99, checkpoint_every=20, workers=0),
 }
-LOOKS = 40  # at the validation images, during a training
 LOOKED_AT = 256  # single images at each look
-REDRAWN_AFTER = 2.0  # seconds; a training may take more looks in them
 VARIATIONS = 3  # of each head that is learned from, beside the head as it is
-CURVES = "curves.png"
-LEARNED_FROM = "learned_from.txt"
-
 OnStep = Callable[[int, float], None]
 
 
@@ -137,8 +126,8 @@ def train_judgement(network: TriageNetwork, codes: Mapping[str, np.ndarray],
         return {"loss": judge_loss(answer, looked_at[1]), "accuracy": judged_right(
             answer, looked_at[1])}
 
-    part = _fit(JudgementPart(trained), data, judge_loss, look, judged_right, settings, folder,
-                device, on_step, "Whole heads, split by patient")
+    part = train_with_curves(JudgementPart(trained), data, judge_loss, look, judged_right, settings,
+                             folder, device, on_step, "Whole heads, split by patient")
     for name, module in part.named_children():
         getattr(trained, name).load_state_dict(module.state_dict())
     return trained.cpu().eval()
@@ -186,64 +175,10 @@ def train_published(network: AlexNet, pictures: Mapping[str, np.ndarray],
                 "accuracy": tag_right(answer, seen["label"])}
 
     title = f"Single images, split by {split}{' (leaks)' if split == 'image' else ''}"
-    return _fit(network, data, tag_loss, look, tag_right, settings, folder, device, on_step,
-                title).cpu().eval()
+    return train_with_curves(network, data, tag_loss, look, tag_right, settings, folder, device,
+                             on_step, title).cpu().eval()
 
 
 def tag_right(logits: torch.Tensor, tag: torch.Tensor) -> torch.Tensor:
     """Share of images whose tag is the right one of four."""
     return (logits.argmax(1) == tag).float().mean()
-
-
-# --------------------------------------------------------------------------------------------- both
-
-
-def _fit(network: nn.Module, data: Dataset, loss: Callable, look: Callable, accuracy: Callable,
-         settings: TrainingSettings, folder: Path, device: str, on_step: OnStep,
-         title: str) -> nn.Module:
-    """Train, with the curves of training and validation in the folder meanwhile."""
-    every = max(1, settings.steps // LOOKS)
-    drawn = 0.0
-
-    def draw() -> None:
-        draw_curves(table_of(read_history(folder / HISTORY)), folder / CURVES, title)
-
-    def score(network: nn.Module) -> dict[str, float]:
-        with torch.inference_mode():
-            return {f"validation_{name}": float(value) for name, value in look(network).items()}
-
-    def after_step(step: int, value: float) -> None:
-        nonlocal drawn
-        if step % every == 0 and time.monotonic() - drawn > REDRAWN_AFTER:
-            draw()
-            drawn = time.monotonic()
-        on_step(step, value)
-
-    try:
-        trained = fit(network, data, loss, settings, folder, device, after_step,
-                      Validation(score, every, chooses=False), accuracy)
-    except OtherSettings as error:
-        raise _other_training(folder) from error
-    draw()
-    return trained
-
-
-def claim_folder(folder: Path, learned_from: Mapping[str, Any]) -> None:
-    """Note in the folder of a training what it learns from; only the same may go on there.
-
-    Raises:
-        BadInput: there is a training of other heads in it.
-    """
-    text = json.dumps(learned_from, sort_keys=True)
-    known = hashlib.sha256(text.encode()).hexdigest()
-    path = folder / LEARNED_FROM
-    if path.exists() and path.read_text("utf-8").strip() != known:
-        raise _other_training(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(known + "\n", "utf-8")
-
-
-def _other_training(folder: Path) -> BadInput:
-    """What is said of a folder in which another training was begun."""
-    return BadInput(f"{folder.parent} holds a training of other heads or with other settings: "
-                    "delete that folder to begin anew, or name another one (--work).")

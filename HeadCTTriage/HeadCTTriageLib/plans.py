@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ReadingRoomLib.bundle_data import INFERENCE
-from ReadingRoomLib.bundles import Bundle, write_bundle
+from ReadingRoomLib.bundles import write_bundle
 from ReadingRoomLib.training import CHECKPOINT
 
 from .answers import RECIPES
@@ -180,12 +178,6 @@ PLANS = {plan.recipe: plan for plan in (
          f"{PICTURES} images", " The convolutions began with AlexNet's of photographs (torchvision "
                                "by way of LPIPS, BSD)."),
 )}
-
-
-def arguments_of(bundle: Bundle) -> dict[str, Any]:
-    """What the network of a bundle was built with."""
-    described = json.loads((bundle.folder / INFERENCE).read_text("utf-8"))["network_def"]
-    return {name: value for name, value in described.items() if name != "_target_"}
 
 
 def write_model(folder: Path, arguments: Mapping[str, Any], network: nn.Module,

@@ -17,6 +17,7 @@ import torch
 import typer
 from torch import nn
 
+from ReadingRoomLib.bundles import arguments_of
 from ReadingRoomLib.commands import DeviceOption
 from ReadingRoomLib.devices import resolve_device
 from ReadingRoomLib.errors import BadInput
@@ -43,7 +44,6 @@ from .plans import (
     PLANS,
     SEED,
     JudgementPart,
-    arguments_of,
     scores_of_codes,
     scores_of_pictures,
     start_from,

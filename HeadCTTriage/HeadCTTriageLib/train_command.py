@@ -14,10 +14,11 @@ import numpy as np
 from torch import nn
 
 from ReadingRoomLib import models
-from ReadingRoomLib.bundles import Bundle, verify_bundle
+from ReadingRoomLib.bundles import Bundle, arguments_of, verify_bundle
 from ReadingRoomLib.commands import Job
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.learning_curves import HISTORY
+from ReadingRoomLib.live_training import CURVES, claim_folder
 from ReadingRoomLib.progress import format_duration
 from ReadingRoomLib.training import TrainingSettings, steps_done
 
@@ -30,10 +31,8 @@ from .judging import ERROR, MOST_MISSED
 from .listed_heads import LABELS, Heads, SliceStore, parts_of
 from .networks import AlexNet
 from .own_training import (
-    CURVES,
     VARIATIONS,
     CodeStore,
-    claim_folder,
     pictures_of_heads,
     settings_of,
     train_judgement,
@@ -42,7 +41,6 @@ from .own_training import (
 from .plans import (
     PLANS,
     Origin,
-    arguments_of,
     scores_of_codes,
     scores_of_pictures,
     start_from,

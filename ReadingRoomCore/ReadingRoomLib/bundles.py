@@ -108,6 +108,12 @@ class Bundle(BundleDescription):
     network: torch.nn.Module
 
 
+def arguments_of(bundle: BundleDescription) -> dict[str, Any]:
+    """What the network of a bundle was built with."""
+    described = json.loads((bundle.folder / INFERENCE).read_text("utf-8"))["network_def"]
+    return {name: value for name, value in described.items() if name != "_target_"}
+
+
 # ------------------------------------------------------------------------------------------ writing
 
 

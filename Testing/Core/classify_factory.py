@@ -11,8 +11,9 @@ import torch
 from BrainTumorClassifyLib.certainty import Certainty
 from BrainTumorClassifyLib.engines import NETWORKS
 from BrainTumorClassifyLib.features import FEATURES
+from BrainTumorClassifyLib.model_writing import metadata_of
 from BrainTumorClassifyLib.networks import TumorNetwork
-from BrainTumorClassifyLib.starter import KINDS, metadata_of
+from BrainTumorClassifyLib.starter import KINDS, ORIGIN
 from ReadingRoomLib.bundles import write_bundle
 
 TOY = {"classes": 3, "features": len(FEATURES), "widths": [8, 8, 8, 8], "hidden": 8}
@@ -39,5 +40,6 @@ def toy_network() -> TumorNetwork:
 def write_toy_model(folder: Path, certainty: Certainty | None = None) -> Path:
     """A small untrained network as a model of this module; returns its folder."""
     write_bundle(folder, {"_target_": NETWORKS[0], **TOY}, toy_network().state_dict(),
-                 metadata_of(1, certainty or toy_certainty(), {}), "# A toy\n", overwrite=True)
+                 metadata_of(1, certainty or toy_certainty(), {}, ORIGIN), "# A toy\n",
+                 overwrite=True)
     return folder

@@ -16,7 +16,7 @@ from HeadCTTriageLib import answers, certainty, engines, listed_heads, own_train
 from HeadCTTriageLib.__main__ import app
 from HeadCTTriageLib.listed_heads import SliceStore, parts_of
 from HeadCTTriageLib.own_training import wanted_of
-from ReadingRoomLib import models
+from ReadingRoomLib import live_training, models
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.learning_curves import read_history, table_of
 
@@ -68,7 +68,7 @@ def small(monkeypatch, tmp_path):
         name: replace(usual, steps=20, warmup_steps=2, checkpoint_every=5)
         for name, usual in own_training.SETTINGS.items()})
     monkeypatch.setattr(own_training, "LOOKED_AT", 16)
-    monkeypatch.setattr(own_training, "LOOKS", 4)
+    monkeypatch.setattr(live_training, "LOOKS", 4)
     for module in ("HeadCTTriageLib.own_training.PICTURES", "HeadCTTriageLib.own_training.HEADS"):
         monkeypatch.setattr(module, 4)
     monkeypatch.setattr("HeadCTTriageLib.image_splits.MOST_IMAGES", 40)
@@ -231,7 +231,7 @@ def test_another_list_does_not_go_on_with_a_training(archive, tmp_path, capsys):
     shutil.rmtree(tmp_path / "out")
     fewer = {"training": archive[1][:-1]}
     assert run(archive, tmp_path / "out", content=fewer) == 10
-    assert "holds a training of other heads" in capsys.readouterr().err
+    assert "holds a training with other images" in capsys.readouterr().err
     assert run(archive, tmp_path / "out", "--seed", 3) == 10
 
 

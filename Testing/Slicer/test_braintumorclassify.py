@@ -370,12 +370,11 @@ def test_what_cannot_be_judged_is_said_and_nothing_is_left(widget, sequences):
     assert slicer.mrmlScene.GetNumberOfNodes() <= before + 3  # the box with its display
 
 
-def test_exchanged_sequences_are_doubted(widget, sequences):
+def test_exchanged_sequences_are_refused(widget, sequences):
     choose(widget, t1=sequences["t2"], t2=sequences["t1"], t1c=sequences["t1c"])
     widget._parameterNode.box = add_box()
-    apply(widget)
-    said = widget.ui.messageLabel.text + widget.ui.doubtsLabel.text
-    assert "exchanged" in said or "swapped" in said or "T2" in said
+    assert apply(widget) is None
+    assert "T1 and T2 were exchanged" in widget.ui.messageLabel.text
 
 
 def test_cancel_leaves_nothing(widget, sequences):
@@ -386,6 +385,40 @@ def test_cancel_leaves_nothing(widget, sequences):
     assert not widget.logic.running and "ancelled" in widget.ui.messageLabel.text
     assert widget.logic.resultOf(widget._parameterNode) is None
     assert widget.ui.applyButton.enabled
+
+
+# A model of one's own
+
+
+def test_training_ends_in_a_model_that_can_be_chosen(widget, tmp_path, monkeypatch):
+    from ReadingRoomSlicerLib.jobs import JobRunner
+
+    monkeypatch.setenv("READINGROOM_CACHE", str(tmp_path / "cache"))
+    training = widget.training
+    training.runner = JobRunner("BrainTumorClassifyLib")  # with that cache
+    ui = training.ui
+    write_toy_list(tmp_path, patients=156, slices=1, clear=3.0)
+    content = json.loads((tmp_path / "list.json").read_text("utf-8"))
+    content["training"] += content.pop("validation")
+    (tmp_path / "list.json").write_text(json.dumps(content), "utf-8")
+    ui.trainingCollapsibleButton.collapsed = False
+    ui.trainingDataPathLineEdit.currentPath = str(tmp_path / "list.json")
+    ui.trainingFolderPathLineEdit.currentPath = str(tmp_path)
+    ui.trainingNameLineEdit.text = "ours"
+    training.kindsLineEdit.text = "lymphoma, lymphoma"
+    assert not ui.startTrainingButton.enabled and "two kinds" in ui.startTrainingButton.toolTip
+    training.kindsLineEdit.text = "glioblastoma, lymphoma,meningioma"
+    training.startComboBox.currentIndex = 1
+    assert training.options() == {
+        "class": ["glioblastoma", "lymphoma", "meningioma"], "start": "random"}
+    ui.trainingStepsSpinBox.value = 2
+    ui.startTrainingButton.click()
+    process_events(lambda: not training.runner.running)
+    said = ui.trainingMessageLabel.text
+    assert "patients that it was not trained on" in said and "ours can now be chosen" in said, said
+    menu = widget.ui.modelComboBox
+    assert "ours" in [menu.itemText(index) for index in range(menu.count)]
+    assert not ui.trainingCurvesWidget.isHidden()
 
 
 # The experiment
