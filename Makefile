@@ -44,7 +44,7 @@ help:
 	@echo "  make bench    measure accuracy, speed and memory"
 	@echo "  make clean    remove .venv and everything made by the targets above"
 	@echo
-	@echo "The first call makes .venv and installs the pinned packages: some minutes, about 3 GB."
+	@echo "The first call makes .venv and installs the pinned packages: some minutes, about 5 GB."
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then \

@@ -30,6 +30,7 @@ from BrainTumorClassifyLib.experiment_patients import MODERN  # noqa: E402
 from BrainTumorClassifyLib.published_networks import PUBLISHED  # noqa: E402
 from BrainTumorClassifyLib.simulated_patients import simulated_patient, study_of  # noqa: E402
 from ReadingRoomLib.commands import run_job  # noqa: E402
+from ReadingRoomLib.devices import available_cores  # noqa: E402
 from ReadingRoomLib.phantoms.brain_mri import BrainSettings  # noqa: E402
 from ReadingRoomLib.phantoms.brain_template import fetch_brain_template  # noqa: E402
 
@@ -74,7 +75,8 @@ def of_the_experiment(output: Path, data: Path | None) -> dict:
             simulate_command.run(job, simulate_command.PUBLISHED, SLICES, 96)
     return _experiment(output, "experiment", experiment_command.Options(
         cohort / DATALIST, output / "experiment-work", (*PUBLISHED, MODERN), ("patient", "image"),
-        10, "random", weights, pixels=SIDE, recipe=Recipe(STEPS, learning_rate=3e-4)))
+        10, "random", weights, pixels=SIDE, recipe=Recipe(STEPS, learning_rate=3e-4),
+        jobs=available_cores()))
 
 
 def of_fine_tuning(data: Path, output: Path) -> dict:
