@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 import SimpleITK as sitk
 import torch
 
 from ReadingRoomLib.geometry import AIR_HU
+from ReadingRoomLib.perturbations import Perturbation, stored_as_jpeg
 
 from .certainty import RED
 from .slices import WINDOWS_HU
@@ -21,23 +18,6 @@ PGD_STEPS = 5
 
 Slices = np.ndarray
 """(slices, height, width), HU."""
-
-
-@dataclass(frozen=True)
-class Perturbation:
-    """A way in which slices change.
-
-    Attributes:
-        name: what it is.
-        unit: of its strength.
-        strengths: from weak to strong.
-        apply: from slices, a strength and draws to slices.
-    """
-
-    name: str
-    unit: str
-    strengths: tuple[float, ...]
-    apply: Callable[[Slices, float, np.random.Generator], Slices]
 
 
 def noisy(density: Slices, sigma: float, random: np.random.Generator) -> Slices:
@@ -61,16 +41,10 @@ def turned(density: Slices, degrees: float, random: np.random.Generator) -> Slic
 
 def compressed(density: Slices, loss: float, random: np.random.Generator) -> Slices:
     """Store as JPEG of quality 100 less the loss; what is brighter or darker is cut off."""
-    from PIL import Image
-
     low, high = STORED_HU
     levels = np.rint((density - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
-    planes = []
-    for plane in levels:
-        stream = io.BytesIO()
-        Image.fromarray(plane).save(stream, "JPEG", quality=max(1, round(100 - loss)))
-        planes.append(np.asarray(Image.open(stream), np.float32))
-    return low + np.stack(planes) / 255 * (high - low)
+    stored = stored_as_jpeg(levels, max(1, round(100 - loss)))
+    return low + stored.astype(np.float32) / 255 * (high - low)
 
 
 def dropped(density: Slices, share: float, random: np.random.Generator) -> Slices:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,14 @@ import numpy as np
 
 from ReadingRoomLib.commands import Job
 from ReadingRoomLib.images import read_image
+from ReadingRoomLib.perturbations import Perturbation, write_table
 
 from .answers import RECIPES, Recipe
 from .brain import locate_brain
 from .certainty import RED, Certainty
 from .engines import TorchEngine, load_model
 from .judging import MOST_MISSED
-from .perturbations import EVERYDAY, Perturbation, adversarial
+from .perturbations import EVERYDAY, adversarial
 from .slices import cut_slices, in_windows
 
 TABLE, CURVES = "robustness.csv", "robustness.png"
@@ -113,13 +113,6 @@ def measure_robustness(engine: TorchEngine, recipe: Recipe, certainty: Certainty
                             round(float(np.mean(moved)), 4), round(float(np.max(moved)), 4)))
             on_step(len(rows))
     return rows
-
-
-def write_table(rows: Sequence[Row], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(vars(rows[0]))
-        writer.writerows(vars(row).values() for row in rows)
 
 
 def draw_curves(rows: Sequence[Row], path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import accuracy
 import anomaly
+import bias_correction
 import detection
 import latency
 import listen_load
@@ -34,8 +35,8 @@ def main(
     samples: Annotated[int, typer.Option(help="Monte Carlo samples.")] = 10,
     only: Annotated[str, typer.Option(
         help="example, example-seed, held-out, seed-labels, speed, memory, registration, "
-             "survival, detection, anomaly, latency, listen, tumour, tumour-experiment or "
-             "fine-tuning; by default all that can be run.")] = "",
+             "survival, detection, anomaly, radiomics, latency, listen, tumour, "
+             "tumour-experiment or fine-tuning; by default all that can be run.")] = "",
     data: Annotated[Path | None, typer.Option(
         help="Folder of the label maps and CTs, for all that is measured on them.")] = None,
     seed_model: Annotated[str, typer.Option(
@@ -65,6 +66,7 @@ def main(
         measurements["survival"] = lambda: survival.of_all_modes(data)
         measurements["fine-tuning"] = lambda: tumours.of_fine_tuning(data, OUTPUT)
         measurements["anomaly"] = lambda: anomaly.in_one_ct(data)
+        measurements["radiomics"] = lambda: bias_correction.of_radiomics(data)
         measurements["detection"] = lambda: detection.of_all_methods(data, OUTPUT)
     for name, measure in measurements.items():
         if only and name != only:

@@ -76,7 +76,7 @@ def test_every_package_that_the_libraries_import_is_declared_and_no_other(projec
     needed = imported_distributions(libraries) - {project["name"]}
     always = names_of(project["dependencies"])
     extras = [project["optional-dependencies"][name]
-              for name in ("train", "export", "listen", "experiment")]
+              for name in ("train", "export", "listen", "experiment", "radiomics", "database")]
     assert needed <= always | names_of(sum(extras, []))
     assert always <= needed
 
