@@ -9,7 +9,6 @@ move little and yet lose their order.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ReadingRoomLib.datalists import PARTS, content_of
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.estimates import Estimate
 
@@ -104,19 +104,9 @@ def read_cases(path: Path, sequences: Collection[str] = ()) -> list[Case]:
         BadInput: the list cannot be used.
     """
     path = Path(path).absolute()
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise BadInput(f"{path.name} cannot be found: check its name.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"{path.name} is no list of images: it must be a file of JSON, as MONAI's "
-                       "datalists are.") from error
-    parts = content if isinstance(content, dict) else {}
-    parts = {name: part for name, part in parts.items() if isinstance(part, list) and part}
-    cases = [_case(entry, f"item {number} of {name}", path.parent)
-             for name, part in parts.items() for number, entry in enumerate(part, 1)]
-    if not cases:
-        raise BadInput(f'{path.name} names no image: it needs a list "training".')
+    content = content_of(path)
+    cases = [_case(entry, f"item {number} of {part}", path.parent)
+             for part in PARTS for number, entry in enumerate(content.get(part, []), 1)]
     cases = [case for case in cases if not sequences or case.sequence in sequences]
     if not cases:
         raise BadInput(f"{path.name} has no image of {' or '.join(sequences)}: choose a sequence "

@@ -56,7 +56,7 @@ def read_datalist(path: str | Path, labels: Collection[str]) -> dict[str, list[I
         BadInput: anything is missing, unknown, twice in it, or no longer on the disk.
     """
     path = Path(path).absolute()
-    content = _content(path)
+    content = content_of(path)
     parts = {part: [_item(entry, f"item {number} of {part}", path.parent, labels)
                     for number, entry in enumerate(content[part], 1)]
              for part in PARTS if part in content}
@@ -64,7 +64,12 @@ def read_datalist(path: str | Path, labels: Collection[str]) -> dict[str, list[I
     return parts
 
 
-def _content(path: Path) -> dict[str, Any]:
+def content_of(path: Path) -> dict[str, Any]:
+    """What a list holds, with ``training`` and lists of entries that are not looked at yet.
+
+    Raises:
+        BadInput: it is no such list.
+    """
     try:
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
