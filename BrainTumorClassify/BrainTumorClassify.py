@@ -96,6 +96,7 @@ class BrainTumorClassifyParameterNode:
     model - name of the model, as in the list of models.
     errorPercent - of patients of each kind whose set of kinds may lack the true one.
     biasField - whether the bias field is taken out first.
+    brainOnly - whether what lies outside the brain is taken away first.
     device - where to compute.
     seed - start of the random numbers.
     The others are the last result; see BrainTumorClassifyResult.
@@ -110,6 +111,7 @@ class BrainTumorClassifyParameterNode:
     model: str = "starter"
     errorPercent: Annotated[float, WithinRange(0.1, 50.0)] = 10.0
     biasField: bool = False
+    brainOnly: bool = False
     device: settings.Device = settings.Device.AUTO
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
     probabilities: vtkMRMLTableNode
@@ -204,6 +206,10 @@ class BrainTumorClassifyWidget(ReadingRoomWidget):
     def exit(self) -> None:
         self.ui.sideBySideButton.checked = False
         super().exit()
+
+    def onSceneStartClose(self, caller, event) -> None:
+        self.ui.sideBySideButton.checked = False
+        super().onSceneStartClose(caller, event)
 
     def chooseInputs(self, parameterNode) -> None:
         """Take what is loaded for the sequences, where nothing was chosen yet."""
@@ -313,6 +319,7 @@ class BrainTumorClassifyWidget(ReadingRoomWidget):
             model=self.panel.modelName,
             error=parameterNode.errorPercent / 100,
             biasField=parameterNode.biasField,
+            brainOnly=parameterNode.brainOnly,
             device=parameterNode.device.value,
             seed=parameterNode.seed,
             previous=self.logic.resultOf(parameterNode),
@@ -404,6 +411,7 @@ class BrainTumorClassifyLogic(ReadingRoomLogic):
         model: str = "starter",
         error: float = 0.1,
         biasField: bool = False,
+        brainOnly: bool = False,
         device: str = "auto",
         seed: int = 0,
         previous: BrainTumorClassifyResult | None = None,
@@ -423,6 +431,7 @@ class BrainTumorClassifyLogic(ReadingRoomLogic):
         :param error: share of patients of each kind whose set of kinds may lack the true one,
           0.001 to 0.5.
         :param biasField: whether to take the bias field out first (N4).
+        :param brainOnly: whether to make what lies outside the brain black first.
         :param device: "auto", "cpu", "cuda" or "mps".
         :param seed: start of the random numbers.
         :param previous: an earlier result that is replaced if it is of the same image and still
@@ -448,8 +457,8 @@ class BrainTumorClassifyLogic(ReadingRoomLogic):
                 command += [f"--{sequence}", path]
             if region:
                 command += ["--roi", region_box.write(region, segment, mainVolume, folder)]
-            if biasField:
-                command.append("--bias-field")
+            command += [flag for flag, wanted in (("--bias-field", biasField),
+                                                  ("--brain-only", brainOnly)) if wanted]
             return [*command, "--model", model, "--error", error, "--device", device,
                     "--seed", seed, "--progress", "json"]
 

@@ -50,6 +50,9 @@ def classify(
     )] = 0.1,
     bias_field: Annotated[bool, typer.Option(
         "--bias-field", help="Take the bias field out first (N4).")] = False,
+    brain_only: Annotated[bool, typer.Option(
+        "--brain-only", help="Take skull and scalp away; brain, dura and tumours on it stay.",
+    )] = False,
     device: DeviceOption = "auto",
     progress: ProgressOption = "bar",
     seed: SeedOption = 0,
@@ -64,12 +67,12 @@ def classify(
         module="BrainTumorClassify", command="classify", output=output, progress=progress,
         device=device, seed=seed, overwrite=overwrite,
         parameters={"model": model, "error": error, "bias_field": bias_field,
-                    "region": "given" if roi else "proposed"},
+                    "brain_only": brain_only, "region": "given" if roi else "proposed"},
     ) as job:
         # heavy imports only now: help and wrong options are answered at once
         from .classify_command import Options, run
 
-        run(job, Options(study or given, roi, model, error, bias_field))
+        run(job, Options(study or given, roi, model, error, bias_field, brain_only))
 
 
 @app.command()

@@ -19,7 +19,13 @@ from ReadingRoomLib.errors import BadInput
 
 from .answer_page import ANSWER, PSEUDO_RGB, write_page
 from .classification import Classification
-from .engines import check_missing, classifier_of, load_model, may_be_missing
+from .engines import (
+    check_missing,
+    classifier_of,
+    doubts_of_skull,
+    load_model,
+    may_be_missing,
+)
 from .evaluation import MOST_SLICES
 from .pseudo_rgb import pseudo_rgb
 from .regions import (
@@ -50,6 +56,7 @@ class Options:
         model: name in the registry or folder of a bundle.
         error: share of patients of each kind whose set of kinds may lack the true one.
         bias_field: whether to take the bias field out (N4).
+        brain_only: whether to take skull and scalp away.
     """
 
     images: Mapping[str, Path] | Path
@@ -57,6 +64,7 @@ class Options:
     model: str
     error: float
     bias_field: bool = False
+    brain_only: bool = False
 
 
 def run(job: Job, options: Options) -> None:
@@ -81,7 +89,9 @@ def run(job: Job, options: Options) -> None:
     stage(0, "Reading and aligning the sequences")
     bundle = load_model(options.model)
     job.record(model=bundle.described())
-    study = read_study(options.images, may_be_missing(bundle), options.bias_field, job.seed)
+    study = read_study(options.images, may_be_missing(bundle), options.bias_field, job.seed,
+                       options.brain_only)
+    study.warnings.extend(doubts_of_skull(bundle, options.brain_only))
     check_missing(bundle, study.missing)
     job.record(inputs=[{"name": study.names[name], "sequence": name, "sha256": study.sha256[name]}
                        for name in study.images])

@@ -59,3 +59,13 @@ def check_missing(bundle: Bundle, missing: tuple[str, ...]) -> None:
     if len(missing) > 1:
         named = " and ".join(NAMES[name] for name in missing)
         raise BadInput(f"{named} are missing: this model can do without one of them at most.")
+
+
+def doubts_of_skull(bundle: Bundle, brain_only: bool) -> list[str]:
+    """Why the model may not know such images: skull and scalp were in or out when it learned."""
+    if brain_only == bool(bundle.metadata.get("brain_only", False)):
+        return []
+    if brain_only:
+        return ["The model was trained with skull: its answer without skull is not to be relied "
+                "on."]
+    return ["The model was trained without skull: take it away (--brain-only)."]

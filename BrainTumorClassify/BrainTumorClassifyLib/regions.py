@@ -43,6 +43,7 @@ SURFACE_MM = 12.0  # from the surface of the brain, which a cavity of an operati
 FLUID_T2, FLUID_T1, SWOLLEN = 1.6, 0.7, 1.3  # in medians of the brain; the latter in T2
 LEAST_PROPOSED_ML = 1.5  # sinuses have thick places of 1 mL
 LARGEST_PROPOSED_MM = 120.0  # side of a square
+MOST_CUT_OFF = 0.01  # share of what enhances in the squares that stripping the skull took away
 LARGEST_HOLE_MM2 = 2500.0  # of a ring that enhances, in a slice
 
 
@@ -379,6 +380,9 @@ def check_region(study: Study, region: Region) -> list[str]:
     if abnormal_ml(study, region) < LEAST_TUMOUR_ML:
         warnings.append("Nothing in the region of interest enhances or stands out in T2: check "
                         "that it is around the tumour.")
+    if cut_off_share(study, region) > MOST_CUT_OFF:
+        warnings.append("With skull and scalp a part of what enhances in the region of interest "
+                        "was taken away: keep them.")
     if cavity_ml(study, region) >= LEAST_CAVITY_ML:
         warnings.append("The region of interest holds a smooth cavity full of fluid with a thin "
                         "border, as after an operation: the models know tumours before treatment "
@@ -401,7 +405,8 @@ def _coarser(study: Study) -> Study:
     masks = {name: on_grid(mask, grid, nearest=True) for name, mask in study.covered.items()}
     return replace(study, images=images, covered=masks,
                    head=on_grid(study.head, grid, nearest=True),
-                   brain=on_grid(study.brain, grid, nearest=True))
+                   brain=on_grid(study.brain, grid, nearest=True),
+                   cut_off=study.cut_off and on_grid(study.cut_off, grid, nearest=True))
 
 
 def _array(image: sitk.Image) -> np.ndarray:
@@ -430,11 +435,25 @@ def abnormal_ml(study: Study, region: Region) -> float:
     """
     study = _coarser(study)
     inside, brain = _inside(study, region), _array(study.brain) > 0
-    abnormal = _solid(_enhancing(study) & brain, study.reference)
+    abnormal = without_vessels(_enhancing(study) & brain, study.reference)
     if "t2" in study.images:
         swollen = (_ratio(study, "t2") > SWOLLEN) & ~_fluid(study) & brain
         abnormal |= opened(swollen, study.reference, THICK_MM)
     return _ml(abnormal & inside, study)
+
+
+def cut_off_share(study: Study, region: Region) -> float:
+    """Return what share of what enhances in a region went with skull and scalp, 0 to 1.
+
+    Only of what goes on in the kept brain, without vessels; 0 where nothing was taken away.
+    """
+    if study.cut_off is None:
+        return 0.0
+    study = _coarser(study)
+    inside = _inside(study, region)
+    lost = (_array(study.cut_off) > 0) & inside
+    stays = without_vessels(_enhancing(study), study.reference) & inside & ~lost
+    return float(lost.sum() / max((lost | stays).sum(), 1))
 
 
 def cavity_ml(study: Study, region: Region) -> float:
@@ -501,7 +520,7 @@ def propose_region(study: Study, margin_mm: float = MARGIN_MM) -> Proposal:
     reference, brain = study.reference, _array(study.brain) > 0
     bright = enhancement(study.images.get("t1"), study.images["t1c"], study.brain)
     mask = (bright > ENHANCES) & brain
-    solid = _solid(mask, reference)
+    solid = without_vessels(mask, reference)
     radius = depth_mm(solid, reference)
     depth = depth_mm(brain, reference).clip(0, SURFACE_MM)
     labels, count = ndimage.label(solid)
@@ -526,7 +545,7 @@ def propose_region(study: Study, margin_mm: float = MARGIN_MM) -> Proposal:
                     f"{volume:.1f} mL on {len(region.slices)} slices.")
 
 
-def _solid(mask: np.ndarray, image: sitk.Image) -> np.ndarray:
+def without_vessels(mask: np.ndarray, image: sitk.Image) -> np.ndarray:
     """What enhances, without vessels, with the holes of rings.
 
     Dura and sinuses encircle all of the brain; such large holes are none of a tumour.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from ReadingRoomLib.images import ImageInput, image_sha256, looks_like_hounsfiel
 from ReadingRoomLib.volume_files import file_format, quiet
 
 from .alignment import GOOD_AGREEMENT, UNMOVED, align
+from .brain_only import black_outside, cut_off, kept_brain
 from .enhancement import exchanged, missing_agent
 from .preparation import (
     brain_mask,
@@ -41,7 +42,8 @@ class Study:
 
     Attributes:
         images: by sequence, float32, values as scanned, all on the grid of the contrast-enhanced T1
-            (of the first of T1 and T2 where that is missing); 0 where a sequence does not reach.
+            (of the first of T1 and T2 where that is missing); 0 where a sequence does not reach,
+            and black, see ``windows``, where skull and scalp were taken away.
         head, brain: masks on that grid, uint8.
         covered: by sequence, where it reaches, uint8.
         windows: by sequence, the values that are shown as 0 and 1.
@@ -51,6 +53,8 @@ class Study:
         names: by sequence, of its file or series.
         sha256: by sequence, of what was read.
         choices: by sequence, how it was recognised; empty when the user named files.
+        cut_off: what enhances and was taken away although it goes on in what was kept, uint8; None
+            where nothing was taken away.
     """
 
     images: dict[str, sitk.Image]
@@ -64,6 +68,7 @@ class Study:
     names: dict[str, str] = field(default_factory=dict)
     sha256: dict[str, str] = field(default_factory=dict)
     choices: dict[str, Choice] = field(default_factory=dict)
+    cut_off: sitk.Image | None = None
 
     @property
     def reference(self) -> sitk.Image:
@@ -73,7 +78,7 @@ class Study:
 
 def read_study(paths: Mapping[str, str | os.PathLike] | str | os.PathLike,
                may_be_missing: Collection[str] = (), bias_field: bool = False,
-               seed: int = 0) -> Study:
+               seed: int = 0, brain_only: bool = False) -> Study:
     """Read the sequences of a patient.
 
     Args:
@@ -82,6 +87,7 @@ def read_study(paths: Mapping[str, str | os.PathLike] | str | os.PathLike,
         may_be_missing: sequences that the model can do without.
         bias_field: whether to take the bias field out by N4.
         seed: of the alignment.
+        brain_only: whether to make black what is neither brain nor dura nor a tumour on them.
 
     Raises:
         BadInput: something that cannot be judged; the sentence says what to do.
@@ -101,7 +107,8 @@ def read_study(paths: Mapping[str, str | os.PathLike] | str | os.PathLike,
     inputs = {name: read_image(given[name], "MR") for name in SEQUENCES if name in given}
     warnings += _check_patients(inputs, {name: _born(path) for name, path in given.items()})
     study = make_study({name: one.image for name, one in inputs.items()}, may_be_missing,
-                       bias_field, seed, {name: one.name for name, one in inputs.items()})
+                       bias_field, seed, {name: one.name for name, one in inputs.items()},
+                       brain_only=brain_only)
     warnings += [warning for one in inputs.values() for warning in one.warnings]
     names = {name: choices[name].series.label if choices else one.name
              for name, one in inputs.items()}
@@ -111,12 +118,13 @@ def read_study(paths: Mapping[str, str | os.PathLike] | str | os.PathLike,
 
 def make_study(images: Mapping[str, sitk.Image], may_be_missing: Collection[str] = (),
                bias_field: bool = False, seed: int = 0,
-               names: Mapping[str, str] | None = None, aligned: bool = False) -> Study:
+               names: Mapping[str, str] | None = None, aligned: bool = False,
+               brain_only: bool = False) -> Study:
     """Bring the sequences of a patient onto one grid, and check them.
 
     Args:
         images: by sequence, 3D, LPS, any grids.
-        may_be_missing, bias_field, seed: as for :func:`read_study`.
+        may_be_missing, bias_field, seed, brain_only: as for :func:`read_study`.
         names: by sequence, for messages.
         aligned: whether the sequences lie on each other already, so that none is moved.
 
@@ -153,7 +161,23 @@ def make_study(images: Mapping[str, sitk.Image], may_be_missing: Collection[str]
         shown = {name: correct_bias(image, head) for name, image in shown.items()}
     windows = {name: window(image, brain) for name, image in shown.items()}
     missing = tuple(name for name in SEQUENCES if name not in images)
-    return Study(shown, head, brain, covered, windows, moved, missing, warnings, names, sha256)
+    study = Study(shown, head, brain, covered, windows, moved, missing, warnings, names, sha256)
+    return without_skull(study) if brain_only else study
+
+
+def without_skull(study: Study) -> Study:
+    """The study without skull and scalp; as it was, with a warning, where no brain was found."""
+    if (_array(study.brain) == _array(study.head)).all():
+        warning = "The brain was not found, so that skull and scalp were left in the images."
+        return replace(study, warnings=[*study.warnings, warning])
+    kept = kept_brain(study.images, study.brain)
+    images = {name: black_outside(image, kept, study.windows[name][0])
+              for name, image in study.images.items()}
+    return replace(study, images=images, cut_off=cut_off(study.images, study.brain, kept))
+
+
+def _array(image: sitk.Image) -> np.ndarray:
+    return sitk.GetArrayViewFromImage(image)
 
 
 def _reference(images: Mapping[str, object]) -> str:

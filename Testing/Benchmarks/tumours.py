@@ -36,7 +36,7 @@ from ReadingRoomLib.phantoms.brain_template import fetch_brain_template  # noqa:
 
 MODULE = "BrainTumorClassify"
 SIDE, SLICES, STEPS = 64, 6, 120
-REAL_SIDE, REAL_REPEATS, REAL_STEPS = 96, 5, 60
+REAL_SIDE, REAL_REPEATS = 96, 5
 REAL_COUNTS = (50, 100, 200)  # images of a class
 CONVOLUTIONS = Path("weights_imagenet_alexnet_features", "alexnet_lpips.npz")
 PICTURES = Path("mri_brain_tumour_4class_jpg", "Training")
@@ -82,8 +82,8 @@ def of_the_experiment(output: Path, data: Path | None) -> dict:
 def of_fine_tuning(data: Path, output: Path) -> dict:
     """AlexNet on real slices of four kinds, from ImageNet's convolutions and from random weights.
 
-    The images carry no patient numbers, so they are split by image, and these accuracies are too
-    high for new patients; they only compare the two beginnings.
+    Ten passes through the images. They carry no patient numbers, so they are split by image, and
+    these accuracies are too high for new patients; they only compare the two beginnings.
     """
     classes = tuple(sorted(path.name for path in (data / PICTURES).iterdir() if path.is_dir()))
     found: dict = {"classes": classes, "repeats": REAL_REPEATS}
@@ -95,7 +95,7 @@ def of_fine_tuning(data: Path, output: Path) -> dict:
         for start, weights in (("imagenet", {"alexnet": data / CONVOLUTIONS}), ("random", {})):
             measured = _experiment(output, f"real-{count}-{start}", experiment_command.Options(
                 listed, output / f"real-{count}-{start}-work", ("alexnet",), ("image",),
-                REAL_REPEATS, "random", weights, classes, REAL_SIDE, Recipe(REAL_STEPS)))
+                REAL_REPEATS, "random", weights, classes, REAL_SIDE, jobs=available_cores()))
             found[f"{count} per class, {start}"] = (
                 measured["splits"]["image"]["models"]["alexnet"]["images"]["accuracy"])
     return found

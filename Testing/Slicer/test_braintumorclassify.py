@@ -303,7 +303,9 @@ def test_apply_to_answer_and_back_from_a_scene_file(widget, sequences, images, t
     # scene file
     path = str(tmp_path / "scene.mrb")
     assert slicer.util.saveScene(path)
+    ui.sideBySideButton.click()
     slicer.mrmlScene.Clear(False)
+    assert not ui.sideBySideButton.checked
     assert ui.resultHeadWidget.isHidden() and not ui.resultHintLabel.isHidden()
     slicer.util.loadScene(path)
     process_events(lambda: widget._parameterNode is not None)
@@ -340,7 +342,12 @@ def test_a_segment_is_the_region_and_t1_may_be_missing(widget, sequences, images
     assert widget._parameterNode.segmentation == segmentation and not widget._parameterNode.box
     assert widget.ui.segmentComboBox.count == 2 and not widget.ui.segmentComboBox.isHidden()
     widget.ui.segmentComboBox.currentIndex = 1
+    widget.ui.brainOnlyCheckBox.checked = True
     result = applied(widget)
+    assert result.manifest["parameters"]["brain_only"] is True
+    assert "trained with skull" in widget.ui.doubtsLabel.text
+    shown = slicer.util.arrayFromVolume(result.alignedT2)
+    assert (shown == shown[0, 0, 0]).mean() > 0.5  # what is no brain is black
     assert result.manifest["missing"] == ["t1"] and result.alignedT1 is None
     held = np.flatnonzero(tumour.any((1, 2)))
     assert result.manifest["region"]["slices"] == held.tolist()
@@ -350,6 +357,7 @@ def test_a_segment_is_the_region_and_t1_may_be_missing(widget, sequences, images
 
     # without a region the tumour is looked for, which is doubted; the nodes are used again
     choose(widget, **sequences)
+    widget.ui.brainOnlyCheckBox.checked = False
     widget.ui.regionSelector.setCurrentNode(None)
     again = applied(widget)
     assert again.probabilities == result.probabilities and again.regionBox == result.regionBox
