@@ -89,7 +89,9 @@ def saliency_volume(reference: sitk.Image, region: Region, saliency: np.ndarray)
     for square, number in zip(saliency, slices_in_order(reference, region), strict=True):
         inside = [slice(None)] * 3
         inside[2 - plane.axis] = slice(number, number + 1)
-        index = np.moveaxis(np.indices(volume.shape)[(slice(None), *inside)][::-1], 0, -1)
+        index = np.indices(volume[tuple(inside)].shape)
+        index[2 - plane.axis] = number
+        index = np.moveaxis(index[::-1], 0, -1)
         points = index @ step.T + np.array(reference.GetOrigin()) - np.array(region.centre_mm)
         pixel = [(points @ way) * pixels / region.side_mm + (pixels - 1) / 2
                  for way in (plane.down, plane.across)]
