@@ -43,7 +43,9 @@ def subtitle(manifest) -> str:
 
 def doubts(manifest) -> list:
     """All that argues against the answer, each sentence once."""
-    return list(dict.fromkeys([*manifest["doubts"], *manifest.get("warnings", [])]))
+    learned = [_("The model learned from simulated images only: what it says of a real patient is"
+                 " not known to be right.")] if manifest["model"]["simulated"] else []
+    return list(dict.fromkeys([*learned, *manifest["doubts"], *manifest.get("warnings", [])]))
 
 
 def likeness(manifest) -> str:

@@ -237,6 +237,7 @@ def test_apply_to_answer_and_back_from_a_scene_file(widget, sequences, images, t
     best = max(manifest["probabilities"], key=manifest["probabilities"].get)
     assert ui.resultTable.item(0, 0).text() == best
     assert f"{manifest['probabilities'][best]:.1%}" in ui.resultTable.item(0, 1).text()
+    assert "learned from simulated images only" in ui.doubtsLabel.text
     for sentence in manifest["doubts"] + manifest["warnings"]:
         assert sentence.split(":")[0][:30] in ui.doubtsLabel.text.replace("&#x27;", "'")
     for caution in manifest["cautions"]:
