@@ -82,8 +82,8 @@ def experiment(
         show_default=False)],
     output: OutputOption,
     models: Annotated[list[str] | None, typer.Option(
-        help="alexnet, googlenet, resnet50, and modern, our own; may be repeated. By default the "
-             "three that were published.",
+        help="alexnet, googlenet, resnet50, and modern, our own; several may follow. By default "
+             "the three that were published.",
         show_default=False)] = None,
     classes: Annotated[list[str] | None, typer.Option(
         "--class", help="What labels may be; may be repeated. By default glioblastoma, lymphoma "
@@ -114,8 +114,13 @@ def experiment(
     progress: ProgressOption = "bar",
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
+    more_models: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ) -> None:
     """Repeat the published experiment on images of your own; writes numbers, pictures, a report."""
+    if more_models and not models:
+        raise typer.BadParameter(f'"{more_models[0]}" follows no option: name networks after '
+                                 "--models.")
+    models = [*(models or ()), *(more_models or ())] or None
     work = work or output.resolve().with_name(f"{output.resolve().name}-work")
     with run_job(
         module="BrainTumorClassify", command="experiment", output=output, progress=progress,

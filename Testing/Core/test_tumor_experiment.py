@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 import torchvision_schemas
 from BrainTumorClassifyLib import experiment, experiment_command, simulate_command
+from BrainTumorClassifyLib.__main__ import app
 from BrainTumorClassifyLib.experiment import Batches, Recipe, vary
 from BrainTumorClassifyLib.experiment_command import Options, run, splits_of, weights_of
 from BrainTumorClassifyLib.experiment_data import listed_items, read_slices
@@ -370,6 +371,23 @@ def test_weights_are_named_by_network():
         with pytest.raises(BadInput, match="write alexnet=FILE"):
             weights_of([wrong], ["alexnet", "resnet50"])
     assert splits_of("both") == ("patient", "image") and splits_of("image") == ("image",)
+
+
+@pytest.mark.parametrize("models", [
+    ["--models", "alexnet", "modern"], ["--models", "alexnet", "--models", "modern"]])
+def test_networks_are_named_one_after_the_other(models, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(experiment_command, "run", lambda job, options, say: asked.append(options))
+    write_toy_list(tmp_path)
+    code = app.run(["experiment", "--data", str(tmp_path / "list.json"), *models, "--repeats", "3",
+                    "--output", str(tmp_path / "out"), "--progress", "none"])
+    assert code == 0 and asked[0].models == ("alexnet", "modern") and asked[0].repeats == 3
+
+
+def test_a_word_that_follows_no_option_is_refused(tmp_path, capsys):
+    assert app.run(["experiment", "googlenet", "--data", "list.json",
+                    "--output", str(tmp_path / "out")]) != 0
+    assert "name networks after --models" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("changed, said", [
