@@ -15,7 +15,6 @@ import SimpleITK as sitk
 from ReadingRoomLib.bundles import Bundle
 from ReadingRoomLib.commands import Job
 from ReadingRoomLib.devices import MemoryFallback
-from ReadingRoomLib.errors import BadInput
 
 from .answer_page import ANSWER, PSEUDO_RGB, write_page
 from .classification import Classification
@@ -33,7 +32,7 @@ from .regions import (
     check_region,
     few_slices,
     markups_of,
-    propose_region,
+    proposed_region,
     read_region,
 )
 from .saliency import saliency_volume
@@ -98,9 +97,10 @@ def run(job: Job, options: Options) -> None:
     stage(1, "Looking at the region")
     region, doubts = _region(study, options.roi, job)
     stage(2, "Classifying")
-    found, slices = _classified(job, bundle, options.error, study, region, doubts)
+    looked_at = few_slices(study.reference, region, MOST_SLICES)
+    found, slices = _classified(job, bundle, options.error, study, looked_at, doubts)
     stage(3, "Writing the answer")
-    _write(job, study, region, found, slices, bundle)
+    _write(job, study, region, looked_at, found, slices, bundle)
     stage(4, "")
     job.record(timings=seconds, **found.written())
 
@@ -110,11 +110,8 @@ def _region(study: Study, roi: Path | None, job: Job) -> tuple[Region, list[str]
     if roi:
         region = read_region(study, roi)
     else:
-        proposal = propose_region(study)
-        if proposal.region is None:
-            raise BadInput(proposal.reason)
-        region = proposal.region
-        job.warn(f"The region was proposed and not drawn: {proposal.reason} Look whether it is the "
+        region, reason = proposed_region(study)
+        job.warn(f"The region was proposed and not drawn: {reason} Look whether it is the "
                  "tumour.")
     doubts = [*study.warnings, *check_region(study, region)]
     for doubt in doubts:
@@ -125,7 +122,6 @@ def _region(study: Study, roi: Path | None, job: Job) -> tuple[Region, list[str]
 def _classified(job: Job, bundle: Bundle, error: float, study: Study, region: Region,
                 doubts: list[str]) -> tuple[Classification, np.ndarray]:
     """The answer, and the slices that it rests on, evenly over the region."""
-    region = few_slices(study.reference, region, MOST_SLICES)
     slices = pseudo_rgb(study, region, PIXELS)
     present = [name in study.images for name in SEQUENCES]
 
@@ -139,9 +135,8 @@ def _classified(job: Job, bundle: Bundle, error: float, study: Study, region: Re
     return found, slices
 
 
-def _write(job: Job, study: Study, region: Region, found: Classification, slices: np.ndarray,
-           bundle: Bundle) -> None:
-    looked_at = few_slices(study.reference, region, MOST_SLICES)
+def _write(job: Job, study: Study, region: Region, looked_at: Region, found: Classification,
+           slices: np.ndarray, bundle: Bundle) -> None:
     volume = saliency_volume(study.reference, looked_at, found.saliency)
     sitk.WriteImage(volume, str(job.folder / SALIENCY), True)
     files = {"saliency": SALIENCY, "answer": ANSWER, "pseudo_rgb": PSEUDO_RGB, "region": REGION}

@@ -31,9 +31,9 @@ def save_patient_images(path: Path, study: Study, region: Region, pixels: int = 
         pixels: side of the images.
     """
     images = np.rint(255 * pseudo_rgb(study, region, pixels)).astype(np.uint8)
-    with whole_file(path) as unfinished, open(unfinished, "wb") as file:
-        np.savez_compressed(file, slices=images.transpose(0, 2, 3, 1), side_mm=region.side_mm,
-                            extent_mm=extent_mm(study, region))
+    with whole_file(path) as unfinished:
+        np.savez_compressed(unfinished, slices=images.transpose(0, 2, 3, 1),
+                            side_mm=region.side_mm, extent_mm=extent_mm(study, region))
 
 
 def write_datalist(path: Path, entries: Sequence[dict[str, str]], simulated: bool = False) -> None:

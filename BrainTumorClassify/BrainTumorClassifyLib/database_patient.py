@@ -27,7 +27,7 @@ from .answer_page import whole_slice
 from .cohort_files import save_patient_images
 from .database_archive import ImageSeries, plain_text
 from .database_plan import Plan
-from .regions import Region, check_region, propose_region, read_region, slices_in_order
+from .regions import Region, check_region, proposed_region, read_region, slices_in_order
 from .sequences import NAMES, SEQUENCES, recognise
 from .study import Study, make_study
 
@@ -206,12 +206,10 @@ def _description(name: str, source: pydicom.Dataset) -> str:
 
 def _region(study: Study, roi: Path | None, entry: Entry, folder: Path) -> Region:
     if roi is None:
-        proposal = propose_region(study)
-        if proposal.region is None:
-            raise BadInput(proposal.reason)
+        region, reason = proposed_region(study)
         entry.region = "proposed"
-        entry.doubts.append(f"The region was proposed and not drawn: {proposal.reason}")
-        return proposal.region
+        entry.doubts.append(f"The region was proposed and not drawn: {reason}")
+        return region
     ending = next(one for one in ROI_ENDINGS if roi.name.lower().endswith(one))
     # under a name that tells nobody, because messages repeat names
     named = folder / f"region{ending}"

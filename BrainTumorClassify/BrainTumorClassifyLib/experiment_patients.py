@@ -22,14 +22,20 @@ from .evaluation import answers, features_of_patient
 from .experiment_data import patients_among
 from .features import FEATURES
 from .networks import SMALL, TumorNetwork
-from .training_slices import PIXELS, PatientBatches, PatientSlices, kind_loss
+from .training_slices import (
+    PIXELS,
+    STEP_PATIENTS,
+    STEP_SLICES,
+    PatientBatches,
+    PatientSlices,
+    kind_loss,
+)
 
 if TYPE_CHECKING:
     from .experiment import Run
 
 MODERN = "modern"
 TITLE = "Ours (modern)"
-PATIENTS, SLICES = 12, 5  # in a step, and slices of each
 PASSES = 30  # through the patients, where the number of steps is not given
 LEARNING_RATE = 1e-3
 FOLDED = 16  # sides of images are multiples of it
@@ -38,7 +44,7 @@ FOLDED = 16  # sides of images are multiples of it
 def steps_for(run: Run) -> int:
     """Training steps of our network."""
     learned = len(np.unique(run.patients[run.training]))
-    return run.recipe.steps or max(1, -(-PASSES * learned // PATIENTS))
+    return run.recipe.steps or max(1, -(-PASSES * learned // STEP_PATIENTS))
 
 
 def train_on_patients(run: Run, device: str,
@@ -50,7 +56,8 @@ def train_on_patients(run: Run, device: str,
     network = TumorNetwork(run.classes, len(FEATURES), **SMALL)
     network.know_features(torch.from_numpy(np.stack([
         features_of_patient(one, pixels) for one in learned])))
-    batches = PatientBatches(learned, kinds, steps, PATIENTS, SLICES, run.seed, pixels=pixels)
+    batches = PatientBatches(learned, kinds, steps, STEP_PATIENTS, STEP_SLICES, run.seed,
+                             pixels=pixels)
     settings = TrainingSettings(
         steps=steps, learning_rate=LEARNING_RATE, weight_decay=1e-2,
         warmup_steps=max(1, steps // 20), decay_share=0.7, average_decay=0.99,

@@ -14,8 +14,9 @@ from typing import Any
 from ReadingRoomLib import pages
 from ReadingRoomLib.estimates import Estimate
 
-from .experiment_patients import LEARNING_RATE, MODERN, PASSES, PATIENTS, SLICES, TITLE
+from .experiment_patients import LEARNING_RATE, MODERN, PASSES, TITLE
 from .published_networks import PUBLISHED
+from .training_slices import STEP_PATIENTS, STEP_SLICES
 
 PUBLISHED_RESULTS = {
     "source": "Kunimatsu, KAKENHI 18K07629 (2018-2022)",
@@ -35,7 +36,7 @@ COLORS = {"published": "#666666", "image": "#d55e00", "patient": "#0072b2"}
 OURS = (
     f"<p>{TITLE} looks at all slices of a patient at once and answers for the patient; each tested "
     "image has its patient's answer. It has a recipe of its own: steps of "
-    f"{PATIENTS} patients with {SLICES} slices each, learning rate {LEARNING_RATE:g}, "
+    f"{STEP_PATIENTS} patients with {STEP_SLICES} slices each, learning rate {LEARNING_RATE:g}, "
     f"{PASSES} passes through the patients where the number of steps is not given.</p>")
 LEVELS = {"images": "single images", "patients": "patients (mean of their images)"}
 

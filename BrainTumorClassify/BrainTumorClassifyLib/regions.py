@@ -506,6 +506,18 @@ def _ml(mask: np.ndarray, study: Study) -> float:
 # Without a user
 
 
+def proposed_region(study: Study) -> tuple[Region, str]:
+    """The region that :func:`propose_region` finds, and why it is that.
+
+    Raises:
+        BadInput: nothing was found.
+    """
+    proposal = propose_region(study)
+    if proposal.region is None:
+        raise BadInput(proposal.reason)
+    return proposal.region, proposal.reason
+
+
 def propose_region(study: Study, margin_mm: float = MARGIN_MM) -> Proposal:
     """Look for the tumour: the thickest thing in the brain that contrast agent made brighter.
 

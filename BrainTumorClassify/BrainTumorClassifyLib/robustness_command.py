@@ -19,7 +19,7 @@ from . import robustness_report as report
 from .engines import check_missing, classifier_of, load_model, may_be_missing
 from .evaluation import MOST_SLICES
 from .perturbations import PERTURBATIONS
-from .regions import check_region, few_slices, propose_region, read_region
+from .regions import check_region, few_slices, proposed_region, read_region
 from .robustness import Answer, Classify, Patient, answers_of, changes_of
 from .sequences import SEQUENCES
 from .study import read_study
@@ -122,12 +122,10 @@ def _patient(job: Job, folder: Path, number: int, bundle: Bundle) -> Patient:
         study = read_study(images_in(folder), may_be_missing(bundle), seed=job.seed)
         check_missing(bundle, study.missing)
         roi = region_in(folder)
-        region = read_region(study, roi) if roi else None
-        if region is None:
-            proposal = propose_region(study)
-            if proposal.region is None:
-                raise BadInput(proposal.reason)
-            region = proposal.region
+        if roi:
+            region = read_region(study, roi)
+        else:
+            region, _ = proposed_region(study)
             job.warn(f"Study {number} has no file named roi, so where its tumour is was proposed "
                      "and not drawn.")
     except BadInput as refused:

@@ -34,6 +34,8 @@ from .model_writing import Origin, write_model
 from .networks import SMALL, TumorNetwork
 from .simulated_patients import simulated_patient, slices_of
 from .training_slices import (
+    STEP_PATIENTS,
+    STEP_SLICES,
     PatientBatches,
     PatientSlices,
     kind_loss,
@@ -48,7 +50,6 @@ GROUPS = {"train": range(0, 6), "calibrate": range(6, 8), "test": range(8, 10)}
 ARGUMENTS: dict[str, Any] = {"classes": len(KINDS), "features": len(FEATURES), **SMALL}
 SETTINGS = TrainingSettings(steps=500, learning_rate=1e-3, weight_decay=1e-2, decay_share=0.7,
                             average_decay=0.99)
-SIZE, SLICES = 12, 5  # patients in a step, and slices of each
 FOLDER = Path(__file__).parent
 TRAINED_ON = ("simulated MRI of tumours in the brain, made from the average head of MNI "
               "(ICBM 152); no real patient")
@@ -106,7 +107,8 @@ def train(
     settings = replace(SETTINGS, steps=steps or SETTINGS.steps)
     network = build()
     network.know_features(torch.from_numpy(np.stack([features_of_patient(one) for one in learned])))
-    batches = PatientBatches(learned, KINDS, settings.steps, SIZE, SLICES, settings.seed)
+    batches = PatientBatches(learned, KINDS, settings.steps, STEP_PATIENTS, STEP_SLICES,
+                             settings.seed)
 
     fit(network, batches, kind_loss, settings, work / "network", resolve_device(device),
         say_steps(settings), further=("present", "features"))

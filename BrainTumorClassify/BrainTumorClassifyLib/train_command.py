@@ -33,7 +33,14 @@ from .features import FEATURES
 from .kinds import KINDS
 from .model_writing import Origin, write_model
 from .networks import SMALL, TumorNetwork
-from .training_slices import PIXELS, PatientBatches, PatientSlices, kind_loss
+from .training_slices import (
+    PIXELS,
+    STEP_PATIENTS,
+    STEP_SLICES,
+    PatientBatches,
+    PatientSlices,
+    kind_loss,
+)
 
 MODEL, TRAINING = "model", "training"
 MODEL_NAME = "trained"
@@ -42,7 +49,6 @@ SHARES = {"training": 0.6, "validation": 0.2, "test": 0.2}
 LEAST = {"training": NEIGHBOURS, "validation": LEAST_PATIENTS, "test": 1}  # of each kind
 SETTINGS = TrainingSettings(steps=500, learning_rate=1e-3, weight_decay=1e-2, decay_share=0.7,
                             average_decay=0.99, workers=0)
-PATIENTS, SLICES = 12, 5  # in a step, and slices of each
 LOOKED_AT = 60  # patients at each look at the validation
 
 
@@ -167,8 +173,8 @@ def _train(job: Job, options: Options, patients: Mapping[str, list[PatientSlices
         begin_with(network, start)
     network.know_features(torch.from_numpy(np.stack([
         features_of_patient(one) for one in patients["training"]])))
-    batches = PatientBatches(patients["training"], kinds, settings.steps, PATIENTS, SLICES,
-                             settings.seed)
+    batches = PatientBatches(patients["training"], kinds, settings.steps, STEP_PATIENTS,
+                             STEP_SLICES, settings.seed)
     seen = patients["validation"][:: max(1, len(patients["validation"]) // LOOKED_AT)]
 
     def look(network: nn.Module) -> dict[str, float]:
@@ -217,8 +223,9 @@ def _write(job: Job, options: Options, slices: Slices,
                           learned.truth, tuple(f"{name} of the list" for name in learned.names))
     measured = (measure(certainty, fresh, ERROR)
                 | without(network, patients["test"], certainty))
-    simulated = says_simulated(options.data) or bool(start and start.metadata["simulated"])
-    of_a_list = "simulated patients" if says_simulated(options.data) else "patients"
+    listed_simulated = says_simulated(options.data)
+    simulated = listed_simulated or bool(start and start.metadata["simulated"])
+    of_a_list = "simulated patients" if listed_simulated else "patients"
     origin = Origin(
         options.name or MODEL_NAME,
         f"{len(learned.truth)} {of_a_list} of a list of {len(set(slices.patients))}, whose kinds "

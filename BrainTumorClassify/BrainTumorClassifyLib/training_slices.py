@@ -19,6 +19,7 @@ from .regions import Region, evenly, plane_of, slice_places
 from .sequences import SEQUENCES
 from .study import Study
 
+STEP_PATIENTS, STEP_SLICES = 12, 5  # in a step of training, and slices of each
 PIXELS = 128  # of the squares that our network sees
 WIDER = 1.25  # times the square is cut, so that it can be moved and turned
 
