@@ -13,7 +13,7 @@ else
 VENV_PYTHON := $(VENV)/bin/python
 endif
 INSTALLED := $(VENV)/.installed
-SOURCES := ReadingRoomCore:MuscleSeg:HeadCTTriage:BrainTumorClassify:TemporalSubtraction:Testing/Host
+SOURCES := ReadingRoomCore:MuscleSeg:HeadCTTriage:BrainTumorClassify:TemporalSubtraction:LandmarkPretrain:Testing/Host
 RUN := PYTHONPATH=$(SOURCES) PYTHONUNBUFFERED=1 $(VENV_PYTHON)
 # Two processes: a file of tests stays in one, with what it prepares once.
 PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
@@ -21,6 +21,7 @@ STARTER := $(RUN) -m MuscleSegLib.starter
 SUBTRACTION := $(RUN) -m TemporalSubtractionLib.starter
 TRIAGE := $(RUN) -m HeadCTTriageLib.starter
 TUMORS := $(RUN) -m BrainTumorClassifyLib.starter
+LANDMARKS := $(RUN) -m LandmarkPretrainLib.starter
 # Where the label maps for training are; they are not part of the repository.
 DATA ?= ../shared/data
 # Models that did not see one subject each, to measure on it.
@@ -116,6 +117,9 @@ models: $(INSTALLED)
 	$(TUMORS) patients --work training/tumors
 	$(TUMORS) train --work training/tumors
 	$(TUMORS) export --work training/tumors
+	$(LANDMARKS) patients --work training/landmarks
+	$(LANDMARKS) train --work training/landmarks
+	$(LANDMARKS) train --recipe seed --work training/landmarks
 	@echo "Look at: MuscleSeg/MuscleSegLib/Models, and the cards in docs/README.md there"
 
 folds: $(INSTALLED)
@@ -143,6 +147,7 @@ photos: $(INSTALLED)
 	@$(RUN) -m demo.temporal_subtraction Docs/pictures
 	@$(RUN) -m demo.head_ct_triage Docs/pictures
 	@$(RUN) -m demo.brain_tumor_classify Docs/pictures
+	@$(RUN) -m demo.landmark_pretrain Docs/pictures
 	@$(RUN) -m demo.reader_study Docs/pictures
 	@echo "Look at: Docs/pictures"
 

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of images with labels to learn from: MONAI datalists, parted by patient.
+"""Lists of images to learn from: MONAI datalists, parted by patient.
 
 ::
 
     {"training": [{"image": "scans/0001.nrrd", "label": "red", "patient": "17", "site": "north"}],
      "validation": [...], "test": [...]}
 
-Paths are relative to the folder of the list. ``patient`` is needed, so that no patient is learned
-from and measured on; it may be any number or word that stands for one patient. ``site`` may be
-left out. Parts that are not given are taken from ``training``, see :func:`part_patients`.
+Instead of a label an image may have a file that says what is where in it, its companion: its
+landmarks, or its lesions (:func:`read_pairs`). Paths are relative to the folder of the list.
+``patient`` is needed, so that no patient is learned from and measured on; it may be any number or
+word that stands for one patient. ``site`` may be left out. Parts that are not given are taken from
+``training``, see :func:`part_patients`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -45,6 +47,28 @@ class Item:
     place: str
 
 
+@dataclass(frozen=True)
+class Pair:
+    """An image to learn from, and the file that says what is where in it.
+
+    Attributes:
+        image: file or folder, absolute.
+        companion: the other file, absolute; None where it is not needed and not given.
+        patient: whose image it is.
+        site: where it was taken; empty where that is not said.
+        place: where it stands in the list, for messages.
+    """
+
+    image: Path
+    companion: Path | None
+    patient: str
+    site: str
+    place: str
+
+
+Listed = TypeVar("Listed", Item, Pair)
+
+
 def read_datalist(path: str | Path, labels: Collection[str]) -> dict[str, list[Item]]:
     """The parts of a list that are given, in the order of :data:`PARTS`.
 
@@ -55,9 +79,42 @@ def read_datalist(path: str | Path, labels: Collection[str]) -> dict[str, list[I
     Raises:
         BadInput: anything is missing, unknown, twice in it, or no longer on the disk.
     """
+    def item(entry: Any, place: str, folder: Path) -> Item:
+        _check_entry(entry, place, ("image", "label", "patient"))
+        label = str(entry["label"]).strip()
+        if label not in labels:
+            raise BadInput(f'The list is wrong at {place}: its label is "{label}", but must be '
+                           f"one of {', '.join(labels)}.")
+        return Item(_file_of(entry, "image", place, folder), label, *_whose(entry), place)
+
+    return _read(path, item)
+
+
+def read_pairs(path: str | Path, companion: str, needed: bool = True) -> dict[str, list[Pair]]:
+    """The parts of a list of images with companions, in the order of :data:`PARTS`.
+
+    Args:
+        path: of the JSON file.
+        companion: the key of the second file, ``"landmarks"`` or ``"lesions"``.
+        needed: whether every image must have one.
+
+    Raises:
+        BadInput: anything is missing, twice in it, or no longer on the disk.
+    """
+    def pair(entry: Any, place: str, folder: Path) -> Pair:
+        _check_entry(entry, place, ("image", companion, "patient") if needed
+                     else ("image", "patient"), ("image", companion, "patient"))
+        image = _file_of(entry, "image", place, folder)
+        other = _file_of(entry, companion, place, folder) if entry.get(companion) else None
+        return Pair(image, other, *_whose(entry), place)
+
+    return _read(path, pair)
+
+
+def _read(path: str | Path, item: Callable[[Any, str, Path], Listed]) -> dict[str, list[Listed]]:
     path = Path(path).absolute()
     content = content_of(path)
-    parts = {part: [_item(entry, f"item {number} of {part}", path.parent, labels)
+    parts = {part: [item(entry, f"item {number} of {part}", path.parent)
                     for number, entry in enumerate(content[part], 1)]
              for part in PARTS if part in content}
     _check_once(item for items in parts.values() for item in items)
@@ -85,25 +142,31 @@ def content_of(path: Path) -> dict[str, Any]:
     return content
 
 
-def _item(entry: Any, place: str, folder: Path, labels: Collection[str]) -> Item:
+def _check_entry(entry: Any, place: str, needed: Sequence[str],
+                 keys: Sequence[str] = ()) -> None:
     if not isinstance(entry, dict):
-        raise BadInput(f'The list is wrong at {place}: write {{"image": ..., "label": ..., '
-                       '"patient": ...}.')
-    for key in ("image", "label", "patient"):
+        example = ", ".join(f'"{key}": ...' for key in keys or needed)
+        raise BadInput(f"The list is wrong at {place}: write {{{example}}}.")
+    for key in needed:
         if not isinstance(entry.get(key), str | int) or str(entry[key]).strip() == "":
             raise BadInput(f'The list is wrong at {place}: "{key}" is missing.')
-    label = str(entry["label"]).strip()
-    if label not in labels:
-        raise BadInput(f'The list is wrong at {place}: its label is "{label}", but must be one of '
-                       f"{', '.join(labels)}.")
-    image = folder / Path(str(entry["image"])).expanduser()
-    if not image.exists():
-        raise BadInput(f"The image {image.name} ({place}) cannot be found: check its path, which "
+
+
+def _file_of(entry: Mapping[str, Any], key: str, place: str, folder: Path) -> Path:
+    file = folder / Path(str(entry[key])).expanduser()
+    if not file.exists():
+        what = "image" if key == "image" else f"file of {key}"
+        raise BadInput(f"The {what} {file.name} ({place}) cannot be found: check its path, which "
                        "counts from the folder of the list.")
-    return Item(image, label, str(entry["patient"]).strip(), str(entry.get("site") or ""), place)
+    return file
 
 
-def _check_once(items: Iterable[Item]) -> None:
+def _whose(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """The patient and the site of an entry."""
+    return str(entry["patient"]).strip(), str(entry.get("site") or "")
+
+
+def _check_once(items: Iterable[Item | Pair]) -> None:
     seen: dict[Path, str] = {}
     for item in items:
         image = item.image.resolve()
@@ -113,13 +176,13 @@ def _check_once(items: Iterable[Item]) -> None:
         seen[image] = item.place
 
 
-def check_apart(parts: Mapping[str, Sequence[Item]]) -> None:
+def check_apart(parts: Mapping[str, Sequence[Item | Pair]]) -> None:
     """Refuse parts that share a patient.
 
     Raises:
         BadInput: a patient is in two parts.
     """
-    first: dict[str, tuple[str, Item]] = {}
+    first: dict[str, tuple[str, Item | Pair]] = {}
     for part, items in parts.items():
         for item in items:
             other_part, other = first.setdefault(item.patient, (part, item))
@@ -129,8 +192,8 @@ def check_apart(parts: Mapping[str, Sequence[Item]]) -> None:
                                "from is worth nothing.")
 
 
-def part_patients(items: Sequence[Item], shares: Mapping[str, float],
-                  rank: Callable[[Item], int], seed: int) -> dict[str, list[Item]]:
+def part_patients(items: Sequence[Listed], shares: Mapping[str, float],
+                  rank: Callable[[Listed], int], seed: int) -> dict[str, list[Listed]]:
     """Part items by patient, at random but so that each part gets its share of every rank.
 
     Args:

@@ -15,6 +15,7 @@ import accuracy
 import anomaly
 import bias_correction
 import detection
+import landmarks
 import latency
 import listen_load
 import registration
@@ -36,7 +37,8 @@ def main(
     only: Annotated[str, typer.Option(
         help="example, example-seed, held-out, seed-labels, speed, memory, registration, "
              "survival, detection, anomaly, radiomics, latency, listen, tumour, "
-             "tumour-experiment or fine-tuning; by default all that can be run.")] = "",
+             "tumour-experiment, fine-tuning, patches, landmarks, skulls, trunks or transfer; by "
+             "default all that can be run.")] = "",
     data: Annotated[Path | None, typer.Option(
         help="Folder of the label maps and CTs, for all that is measured on them.")] = None,
     seed_model: Annotated[str, typer.Option(
@@ -56,6 +58,10 @@ def main(
         "listen": listen_load.of_listening,
         "tumour": tumours.of_classifying,
         "tumour-experiment": lambda: tumours.of_the_experiment(OUTPUT, data),
+        "patches": landmarks.of_extraction,
+        "landmarks": landmarks.of_finding,
+        "trunks": lambda: landmarks.of_trunks(OUTPUT),
+        "transfer": lambda: landmarks.of_transfer(OUTPUT),
         "memory": lambda: [speed.whole_scan(slices, samples) for slices in (125, 250, 500)],
     }
     if data and folds:
@@ -65,6 +71,7 @@ def main(
         measurements["registration"] = lambda: registration.against_elastix(data)
         measurements["survival"] = lambda: survival.of_all_modes(data)
         measurements["fine-tuning"] = lambda: tumours.of_fine_tuning(data, OUTPUT)
+        measurements["skulls"] = lambda: landmarks.of_skulls(data, OUTPUT)
         measurements["anomaly"] = lambda: anomaly.in_one_ct(data)
         measurements["radiomics"] = lambda: bias_correction.of_radiomics(data)
         measurements["detection"] = lambda: detection.of_all_methods(data, OUTPUT)

@@ -86,6 +86,10 @@ def test_module_files_and_resources_are_installed_side_by_side(installed):
         "TemporalSubtraction.py",
         "Resources/UI/TemporalSubtraction.ui",
         "TemporalSubtractionLib/models.json",
+        "LandmarkPretrain.py",
+        "Resources/UI/LandmarkPretrain.ui",
+        "LandmarkPretrainLib/models.json",
+        "LandmarkPretrainLib/pseudo_landmarks.csv",
     ):
         assert (installed / name).is_file(), name
     assert not list(installed.rglob("__pycache__"))
@@ -97,7 +101,8 @@ def test_every_library_imports_from_the_installed_folder(installed, tmp_path):
         "import importlib, pathlib, sys\n"
         "flat = pathlib.Path(sys.argv[1])\n"
         "for package in ('ReadingRoomLib', 'MuscleSegLib', 'HeadCTTriageLib',\n"
-        "                'BrainTumorClassifyLib', 'TemporalSubtractionLib'):\n"
+        "                'BrainTumorClassifyLib', 'TemporalSubtractionLib',\n"
+        "                'LandmarkPretrainLib'):\n"
         "    for file in sorted((flat / package).rglob('*.py')):\n"
         "        parts = file.relative_to(flat).with_suffix('').parts\n"
         "        name = '.'.join(part for part in parts if part != '__init__')\n"
@@ -139,7 +144,7 @@ def test_ctest_runs_the_self_tests_of_the_modules(build):
     assert done.returncode == 0, done.stdout
     for name in (
         "py_MuscleSeg", "py_HeadCTTriage", "py_BrainTumorClassify", "py_TemporalSubtraction",
-        "py_ReadingRoomCore", "py_PackagingTest",
+        "py_LandmarkPretrain", "py_ReadingRoomCore", "py_PackagingTest",
     ):
         assert name in done.stdout
 

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ReadingRoomLib.datalists import Item, check_apart, part_patients, read_datalist
+from ReadingRoomLib.datalists import Item, check_apart, part_patients, read_datalist, read_pairs
 from ReadingRoomLib.errors import BadInput
 
 LABELS = ("ill", "well")
@@ -91,3 +92,42 @@ def test_patients_stay_together_and_every_rank_gets_its_share(patients, seed):
             here = sum(ranks[patient] == rank for patient in members[part])
             assert abs(here - share * count) <= 2
     assert parts == part_patients(items, shares, lambda item: ranks[item.patient], seed)
+
+
+def pair(image="a.nrrd", **more):
+    return {"image": image, "landmarks": "points.json", "patient": 1} | more
+
+
+def test_pairs_are_read_with_their_companions(folder):
+    (folder / "points.json").write_text("{}")
+    parts = read_pairs(written(folder, {
+        "training": [pair()], "test": [pair("b.nrrd", patient=" 2 ", site="north")]}), "landmarks")
+    assert list(parts) == ["training", "test"]
+    found = parts["test"][0]
+    assert (found.image, found.companion, found.patient, found.site, found.place) == (
+        folder / "b.nrrd", folder / "points.json", "2", "north", "item 1 of test")
+    check_apart(parts)
+    with pytest.raises(BadInput, match="same patient"):
+        check_apart({"training": parts["training"], "test": parts["training"]})
+    shares = part_patients(parts["training"] + parts["test"], {"a": 0.5, "b": 0.5},
+                           lambda item: 0, 1)
+    assert sorted(len(items) for items in shares.values()) == [1, 1]
+
+
+@pytest.mark.parametrize("content, said", [
+    ({"training": ["a.nrrd"]}, 'write {"image": ..., "landmarks": ..., "patient": ...}'),
+    ({"training": [{"image": "a.nrrd", "patient": 1}]}, '"landmarks" is missing'),
+    ({"training": [pair(landmarks="gone.json")]},
+     "The file of landmarks gone.json (item 1 of training) cannot be found"),
+    ({"training": [pair(), pair("./a.nrrd")]}, "stands twice in the list"),
+])
+def test_what_is_wrong_with_pairs_is_said(content, said, folder):
+    (folder / "points.json").write_text("{}")
+    with pytest.raises(BadInput, match=re.escape(said)) as refused:
+        read_pairs(written(folder, content), "landmarks")
+    assert "\n" not in refused.value.message and refused.value.message.endswith(".")
+
+
+def test_a_companion_may_be_left_out_where_none_is_needed(folder):
+    path = written(folder, {"training": [{"image": "a.nrrd", "patient": 1}]})
+    assert read_pairs(path, "lesions", needed=False)["training"][0].companion is None

@@ -39,8 +39,8 @@ def test_every_file_is_listed_and_every_listed_file_exists(folder):
 
 def test_all_modules_are_found():
     found = {path.name for path in list_files.module_folders()}
-    assert {"BrainTumorClassify", "HeadCTTriage", "MuscleSeg", "ReadingRoomCore",
-            "TemporalSubtraction"} <= found
+    assert {"BrainTumorClassify", "HeadCTTriage", "LandmarkPretrain", "MuscleSeg",
+            "ReadingRoomCore", "TemporalSubtraction"} <= found
 
 
 def test_a_correct_module_has_no_differences(module):

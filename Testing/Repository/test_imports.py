@@ -78,7 +78,7 @@ def violations(folder: Path, forbidden: set[str]) -> list[str]:
 
 def test_the_libraries_are_found():
     assert {"ReadingRoomLib", "ReadingRoomSlicerLib", "MuscleSegLib", "HeadCTTriageLib",
-            "BrainTumorClassifyLib", "TemporalSubtractionLib"} <= {
+            "BrainTumorClassifyLib", "TemporalSubtractionLib", "LandmarkPretrainLib"} <= {
                 path.name for path in libraries()}
 
 

@@ -72,11 +72,13 @@ def test_every_package_that_the_libraries_import_is_declared_and_no_other(projec
     libraries = [root / "ReadingRoomCore" / "ReadingRoomLib", root / "MuscleSeg" / "MuscleSegLib",
                  root / "HeadCTTriage" / "HeadCTTriageLib",
                  root / "BrainTumorClassify" / "BrainTumorClassifyLib",
-                 root / "TemporalSubtraction" / "TemporalSubtractionLib"]
+                 root / "TemporalSubtraction" / "TemporalSubtractionLib",
+                 root / "LandmarkPretrain" / "LandmarkPretrainLib"]
     needed = imported_distributions(libraries) - {project["name"]}
     always = names_of(project["dependencies"])
     extras = [project["optional-dependencies"][name]
-              for name in ("train", "export", "listen", "experiment", "radiomics", "database")]
+              for name in ("train", "export", "listen", "experiment", "radiomics", "database",
+                           "search", "transfer")]
     assert needed <= always | names_of(sum(extras, []))
     assert always <= needed
 

@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 NEEDED = ["pyproject.toml", "README.md", "LICENSE", "ReadingRoomCore", "MuscleSeg",
-          "HeadCTTriage", "BrainTumorClassify", "TemporalSubtraction"]
+          "HeadCTTriage", "BrainTumorClassify", "TemporalSubtraction", "LandmarkPretrain"]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,7 @@ def test_every_file_of_the_libraries_is_in_the_wheel(wheel, root):
             root / "HeadCTTriage" / "HeadCTTriageLib",
             root / "BrainTumorClassify" / "BrainTumorClassifyLib",
             root / "TemporalSubtraction" / "TemporalSubtractionLib",
+            root / "LandmarkPretrain" / "LandmarkPretrainLib",
         )
         for path in library.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts

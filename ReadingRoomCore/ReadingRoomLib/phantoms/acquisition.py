@@ -5,27 +5,22 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from scipy import ndimage
 
 from .region_map import AIR_HU, IGNORED
 
 
 def blur(image: torch.Tensor, sigma: tuple[float, float, float]) -> torch.Tensor:
-    """Separable Gaussian blur of an image (z, y, x), sigma in voxels; edges are repeated."""
-    volume = image[None, None]
+    """Separable Gaussian blur of an image (z, y, x), sigma in voxels; edges are repeated.
+
+    By SciPy: PyTorch's convolution with one channel takes ten times as long on a processor.
+    """
+    found = image.numpy()
     for axis, width in enumerate(sigma):
-        if width < 0.15:
-            continue
-        reach = max(1, int(np.ceil(2.5 * width)))
-        offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
-        kernel = torch.exp(-0.5 * (offsets / width) ** 2)
-        kernel = kernel / kernel.sum()
-        shape = [1, 1, 1, 1, 1]
-        shape[2 + axis] = -1
-        padding = [0, 0, 0, 0, 0, 0]
-        padding[4 - 2 * axis] = padding[5 - 2 * axis] = reach
-        volume = F.conv3d(F.pad(volume, padding, mode="replicate"), kernel.reshape(shape))
-    return volume[0, 0]
+        if width >= 0.15:
+            found = ndimage.gaussian_filter1d(found, width, axis, mode="nearest",
+                                              radius=max(1, int(np.ceil(2.5 * width))))
+    return torch.from_numpy(found)
 
 
 def acquire(image, settings, random) -> torch.Tensor:

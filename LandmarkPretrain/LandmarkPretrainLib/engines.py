@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models of this module: found, verified, built, asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ReadingRoomLib import models
+from ReadingRoomLib.bundles import Bundle
+from ReadingRoomLib.devices import MemoryFallback
+
+from .confidence import Confidence
+from .detectors import TOGETHER, FieldDetector, PatchDetector
+from .networks import LandmarkCascade, MiniVGG
+from .patches import PIXELS, PatchExtractor
+from .preparation import MODALITIES
+from .recipes import MODERN, Recipe
+from .shape_model import ShapeModel
+
+REGISTRY = Path(__file__).parent / "models.json"
+NETWORKS = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in (MiniVGG, LandmarkCascade))
+CENTRE = slice(PIXELS // 2 - 1, PIXELS // 2 + 1)
+
+
+@dataclass(frozen=True)
+class LandmarkModel:
+    """A network with all that is needed to ask it.
+
+    Attributes:
+        network: a :class:`MiniVGG` or a :class:`LandmarkCascade`, in evaluation mode.
+        names: of the landmarks, in the order of its classes.
+        recipe: how it is built.
+        modality: of the images that it knows.
+        shape: which sets of landmarks there are; None before it is learned.
+        confidence: None before it is calibrated.
+    """
+
+    network: nn.Module
+    names: tuple[str, ...]
+    recipe: Recipe
+    modality: str
+    shape: ShapeModel | None = None
+    confidence: Confidence | None = None
+
+    def detector(self, device: str,
+                 warn: Callable[[str], None] = lambda text: None) -> PatchDetector | FieldDetector:
+        """What finds landmarks with it; ``warn`` is told when memory is short."""
+        fallback = MemoryFallback(TOGETHER, device, warn)
+        if self.recipe.name == MODERN:
+            return FieldDetector(self.network, self.recipe.coarse_mm, self.recipe.fine_mm, fallback)
+        return PatchDetector(self.network, self.recipe.kind, fallback)
+
+    def classify(self, extractor: PatchExtractor, points: np.ndarray,
+                 device: str = "cpu") -> torch.Tensor:
+        """Which landmark, if any, is in the middle of the patches at points (n, 3) in LPS mm.
+
+        Returns:
+            Logits (n, landmarks + 1); class 0 is none.
+        """
+        found = []
+        for some in np.array_split(points, max(1, len(points) // 64)):
+            with torch.inference_mode():
+                network = self.network.to(device).eval()
+                if self.recipe.name == MODERN:
+                    cubes = extractor.cubes(some, self.recipe.patch_mm).to(device)
+                    logits = network.fine(cubes)[:, :, CENTRE, CENTRE, CENTRE].mean((2, 3, 4))
+                else:
+                    logits = network(extractor.planes(some, self.recipe.kind.sizes_mm).to(device))
+            found.append(logits.float().cpu())
+        return torch.cat(found)
+
+
+def load_model(name: str) -> Bundle:
+    """Find, verify and build a model.
+
+    Args:
+        name: in the registry, or folder of a bundle.
+
+    Raises:
+        ModelMissing, ModelUntrusted: it cannot be used.
+    """
+    return models.load_model(name, REGISTRY, NETWORKS, None, _fits)
+
+
+def model_of(bundle: Bundle) -> LandmarkModel:
+    """What a bundle holds, ready to be asked."""
+    metadata = bundle.metadata
+    names = tuple(metadata["labels"][str(number)]
+                  for number in range(1, len(metadata["labels"])))
+    return LandmarkModel(
+        bundle.network, names, Recipe.read(metadata["built"]), metadata["modality"],
+        ShapeModel.read(metadata["shape"]), Confidence.read(metadata["confidence"]))
+
+
+def _fits(bundle: Bundle) -> bool:
+    """Whether the network answers for the landmarks that its metadata name."""
+    model = model_of(bundle)
+    if (model.modality not in MODALITIES or len(set(model.names)) != len(model.names)
+            or len(model.shape.mean) != len(model.names) or not model.recipe.patch_mm > 0
+            or (model.recipe.name == MODERN) != isinstance(bundle.network, LandmarkCascade)):
+        return False
+    classes = len(model.names) + 1
+    with torch.inference_mode():
+        if model.recipe.name == MODERN:
+            image = torch.zeros(1, 1, 16, 16, 16)
+            return all(field(image).shape[1] == classes
+                       for field in (bundle.network.coarse, bundle.network.fine))
+        patches = torch.zeros(2, model.recipe.kind.channels, PIXELS, PIXELS)
+        return bundle.network(patches).shape == (2, classes)

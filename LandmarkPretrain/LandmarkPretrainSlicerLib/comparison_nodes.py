@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables and charts of what was measured, in the scene."""
+
+import os
+
+from slicer.i18n import tr as _
+
+from ReadingRoomSlicerLib import results, tables
+
+ARMS = {"landmarks": _("landmarks"), "imagenet": _("ImageNet"), "random": _("random weights"),
+        "cifar": _("CIFAR-10")}
+COLORS = {"landmarks": (0.0, 0.45, 0.70), "imagenet": (0.84, 0.37, 0.0),
+          "random": (0.45, 0.45, 0.45), "cifar": (0.0, 0.62, 0.45)}
+OTHER_COLOR = (0.8, 0.47, 0.65)
+
+CURVES = {
+    "auc_by_learners.csv": (_("AUC by weak learners"), "weak_learners", "auc",
+                            _("Weak learners"), _("AUC")),
+    "label_efficiency.csv": (_("AUC by training patients"), "training_patients", "auc",
+                             _("Training patients with lesions or without"), _("AUC")),
+    "froc.csv": (_("Sensitivity by false marks"), "false_marks_per_case", "sensitivity",
+                 _("False marks per case"), _("Sensitivity")),
+}
+"""By file: title, column across, column upwards, and how the axes are called."""
+
+
+def fileNamed(manifest, name: str) -> str:
+    """Path of a file of a result by its name; empty where the result has none."""
+    if name not in manifest.get("files", {}).values():
+        return ""
+    return os.path.join(manifest["folder"], name)
+
+
+def showTable(path: str, name: str, what: str):
+    """Put a CSV file into the scene as a table node; columns of numbers are numbers."""
+    rows = tables.readRows(path)
+    node = results.nodeFor("vtkMRMLTableNode", _("{name}, {what}").format(name=name, what=what))
+    tables.setColumns(node, {key: _numbers([row[key] for row in rows]) for key in rows[0]}
+                      if rows else {})
+    return node
+
+
+def _numbers(texts: list) -> list:
+    try:
+        return [float(text) for text in texts]
+    except ValueError:
+        return texts
+
+
+def showCurves(path: str, name: str):
+    """Put a file with curves of several arms into the scene: a table, and a chart with intervals.
+
+    :param path: of one of `CURVES`.
+    :param name: of the comparison.
+    :return: the chart node.
+    """
+    title, across, upwards, acrossTitle, upwardsTitle = CURVES[os.path.basename(path)]
+    rows = [row for row in tables.readRows(path)
+            if _isNumber(row[across]) and row["arm"] in _arms(path)]
+    chart = results.nodeFor("vtkMRMLPlotChartNode", f"{name}, {title}")
+    chart.SetTitle(title)
+    chart.SetXAxisTitle(acrossTitle)
+    chart.SetYAxisTitle(upwardsTitle)
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        own = [row for row in rows if row["arm"] == arm]
+        table = results.nodeFor("vtkMRMLTableNode", f"{name}, {title}, {ARMS.get(arm, arm)}")
+        tables.setColumns(table, {key: [float(row[key]) for row in own]
+                                  for key in (across, upwards, "low", "high")})
+        for column, style in ((upwards, "solid"), ("low", "dots"), ("high", "dots")):
+            chart.AddAndObservePlotSeriesNodeID(
+                _series(table, across, column, arm, style).GetID())
+    return chart
+
+
+def _arms(path: str) -> set:
+    """The arms of a file, without rows of differences between them."""
+    return {row["arm"] for row in tables.readRows(path) if " - " not in row["arm"]}
+
+
+def _isNumber(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _series(table, across: str, column: str, arm: str, style: str):
+    title = ARMS.get(arm, arm)
+    ends = {"low": _("{arm}, low end of 95 %"), "high": _("{arm}, high end of 95 %")}
+    series = results.nodeFor("vtkMRMLPlotSeriesNode", ends.get(column, "{arm}").format(arm=title))
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetXColumnName(across)
+    series.SetYColumnName(column)
+    series.SetPlotType(series.PlotTypeScatter)
+    series.SetMarkerStyle(series.MarkerStyleNone)
+    series.SetLineStyle(series.LineStyleSolid if style == "solid" else series.LineStyleDot)
+    series.SetLineWidth(2 if style == "solid" else 1)
+    series.SetColor(*COLORS.get(arm, OTHER_COLOR))
+    return series

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LandmarkPretrainLib with small networks and with the models of a test."""
