@@ -117,7 +117,7 @@ models: $(INSTALLED)
 	$(TUMORS) patients --work training/tumors
 	$(TUMORS) train --work training/tumors
 	$(TUMORS) export --work training/tumors
-	$(LANDMARKS) patients --work training/landmarks
+	$(LANDMARKS) patients --data "$(DATA)" --work training/landmarks
 	$(LANDMARKS) train --work training/landmarks
 	$(LANDMARKS) train --recipe seed --work training/landmarks
 	@echo "Look at: MuscleSeg/MuscleSegLib/Models, and the cards in docs/README.md there"

@@ -2,10 +2,9 @@
 """Places of a region that may be a lesion, and normal places of it to tell them from.
 
 In vessels these are round places: a tube curves across its length only, an aneurysm in all
-directions, and so do bends and branchings, less. The smallest curvature against the largest is
-what filters for dots rest on (Li, Sone & Doi, *Selective enhancement filters for nodules, vessels,
-and airway walls in two- and three-dimensional CT scans*, Med Phys 2003; for aneurysms in MRA:
-Arimura et al., Acad Radiol 2004).
+directions, and so do bends and branchings, less. The filter is that for dots of Li, Sone & Doi
+(*Selective enhancement filters for nodules, vessels, and airway walls in two- and three-dimensional
+CT scans*, Med Phys 2003), as used for aneurysms in MRA by Arimura et al. (Acad Radiol 2004).
 Elsewhere they are blobs, bright or dark, of several sizes: maxima of the normalised Laplacian of
 Gaussians in space and scale (Lindeberg, *Feature detection with automatic scale selection*, IJCV
 1998). The step must miss nothing; what follows sorts out.
@@ -32,7 +31,6 @@ VESSEL_SCALES_MM = (0.6, 0.8, 1.2, 1.7, 2.4, 3.4)  # standard deviations: balls 
 BLOB_SCALES_MM = (1.5, 2.2, 3.2, 4.6, 6.6)  # 5 to 23 mm
 BLOB_CUBE_MM = 1.25
 RADIUS = np.sqrt(3.0)  # of the ball that a scale answers most to, against the scale
-LEAST_CURVED = 0.2  # of the blood's signal, for noise to be no candidate
 APART_MM = 2.0  # two candidates in vessels
 TOLERANCE_MM = 2.0
 UNKNOWN_RADIUS_MM = 4.0  # of a lesion whose size nobody said
@@ -224,8 +222,8 @@ def _round_places(image: sitk.Image | None, region: sitk.Image, most: int) -> Ca
         curved = -np.linalg.eigvalsh(hessians_at(_smoothed(lumen, scale / step), there))
         curved *= (scale / step) ** 2  # the largest first
         score = np.zeros(lumen.size, np.float32)
-        score[there] = np.where(curved[:, 0] > LEAST_CURVED,
-                                curved[:, 2] / np.maximum(curved[:, 0], 1e-6), 0).clip(0)
+        # Li's response to dots: the smallest curvature squared by the largest
+        score[there] = curved[:, 2].clip(0) ** 2 / np.maximum(curved[:, 0], 1e-6)
         found.append(_maxima(score.reshape(lumen.shape), scale))
     return _chosen(np.concatenate(found), box, grid, most, lambda scale: APART_MM)
 

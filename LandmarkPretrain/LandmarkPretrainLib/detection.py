@@ -14,14 +14,13 @@ import torch.nn.functional as F
 from scipy.special import logit
 
 from .confidence import Confidence
-from .detectors import CoarseMap, FieldDetector, PatchDetector
+from .detectors import WIDENED, CoarseMap, FieldDetector, Guess, PatchDetector
 from .patches import PatchExtractor
 from .sampling import known
 from .shape_model import ShapeModel
 
 CANDIDATES = 6  # places of each landmark that are weighed against each other
 TURNS = 4  # of choosing and laying the shape on
-WIDENED = 1.5  # the shape's error, for bodies unlike those it was learned from
 FAR = 5.0  # standard deviations: no body has a landmark there
 LEAST_NAME = 0.02  # chance: what is there is not this landmark
 FEWEST = 3  # landmarks that make a set
@@ -89,7 +88,8 @@ def detect(image: sitk.Image, names: Sequence[str], detector: PatchDetector | Fi
     fine = np.full_like(points, np.nan)
     evidence = np.zeros((len(names), 6))
     if len(close):
-        look = detector.closer(extractor, points[close], close)
+        guess = Guess(points[close], expected[close], error[close])
+        look = detector.closer(extractor, guess, close)
         fine[close] = look.points
         predicted, spread = shape.predict(fine, np.exp(own))
         evidence[close] = evidence_of(own[close], look, points[close], fine[close],

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from torch import nn
 
 from ReadingRoomLib.devices import MemoryFallback, fast_in_bfloat16
@@ -25,6 +26,10 @@ from .training_patches import PatchKind
 LATTICE = 8  # points along the side of a patch
 AROUND = 5  # points of a side of the small lattices around a place
 CLOSER = (2.0, 3.0, 5.0)  # times as fine as the first lattice, one after the other
+NEAR = 2.5  # voxels: what lies so close to the best place is of the same peak
+COARSE_SHARE = 0.6  # of a step of the coarse map: its error, as a standard deviation
+LEAST_SHARE = 0.4  # of such a step: the shape is not trusted more than that
+WIDENED = 1.5  # the shape's error, for bodies unlike those it was learned from
 NOTHING = -30.0  # logit of a landmark where there is air
 TOGETHER = 512  # patches at a time, where memory allows
 PATCHES_OF_A_CUBE = 32  # that need as much memory
@@ -49,13 +54,47 @@ class CoarseMap:
 
 
 @dataclass(frozen=True)
+class Guess:
+    """Where landmarks are thought to be before the close look.
+
+    A close look alone mistakes one vertebra for its neighbour; weighed by what the coarse map and
+    the shape say it does not.
+
+    Attributes:
+        points: (n, 3) LPS mm, from the coarse map.
+        expected, error: where the shape has them, (n, 3) LPS mm, and its standard deviation (n,).
+    """
+
+    points: np.ndarray
+    expected: np.ndarray
+    error: np.ndarray
+
+    def log_chance(self, line: np.ndarray, step_mm: float, start: np.ndarray) -> np.ndarray:
+        """Logarithm, but for a constant, of the chance of places on cubic grids.
+
+        Args:
+            line: (m,) mm, the grid's coordinates along each axis from ``start`` (n, 3) LPS mm.
+            step_mm: of the coarse map.
+
+        Returns:
+            (n, m, m, m) for z, y and x.
+        """
+        places = start[:, :, None] + line  # (n, 3, m): a Gaussian is a sum over axes
+        near = np.square(places - self.points[:, :, None]) / np.square(COARSE_SHARE * step_mm)
+        spread = np.maximum(WIDENED * self.error, LEAST_SHARE * step_mm)
+        usual = np.square((places - self.expected[:, :, None]) / spread[:, None, None])
+        x, y, z = np.moveaxis(-(near + usual) / 2, 1, 0)
+        return z[:, :, None, None] + y[:, None, :, None] + x[:, None, None, :]
+
+
+@dataclass(frozen=True)
 class Closer:
     """What a closer look gave for each landmark that was asked for.
 
     Attributes:
         points: (n, 3) LPS mm.
         names: (n,) chance that what is there is this landmark.
-        mass: (n,) share of the chance over places that lies close to the point.
+        mass: (n,) share of the chance over places, by the image alone, close to the point.
     """
 
     points: np.ndarray
@@ -107,30 +146,30 @@ class PatchDetector:
         return CoarseMap(names.log_softmax(1).reshape(-1, *shape), names.reshape(-1, *shape),
                          origin, step)
 
-    def closer(self, extractor: PatchExtractor, points: np.ndarray, which: np.ndarray) -> Closer:
-        """Look closely for the landmarks ``which`` around points (n, 3) in LPS mm."""
-        points = points.copy()
+    def closer(self, extractor: PatchExtractor, guess: Guess, which: np.ndarray) -> Closer:
+        """Look closely for the landmarks ``which`` (n,) around where they are thought to be."""
+        points = guess.points.copy()
         name, mass = np.zeros(len(points)), np.zeros(len(points))
         line = np.arange(AROUND) - AROUND // 2
-        shifts = np.stack(np.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
+        shifts = _grid(line)
         for finer in CLOSER:
             step = self.step_mm / finer
             places = points[:, None] + shifts * step
             logits = self._logits(extractor, places.reshape(-1, 3))
             names = logits.softmax(1)[:, NONE + 1:].reshape(len(points), len(shifts), -1).numpy()
             own = np.take_along_axis(names, which[:, None, None], 2)[..., 0]
-            share = own / np.maximum(own.sum(1, keepdims=True), 1e-12)
+            usual = guess.log_chance(line * step, self.step_mm, points)
+            share = softmax(np.log(own + 1e-12) + usual.reshape(own.shape), 1)
             points = np.einsum("ns,nsa->na", share, places)
             name = own.max(1)
-            mass = np.take_along_axis(
-                own, len(shifts) // 2 * np.ones((len(own), 1), int), 1)[:, 0]
+            mass = own.mean(1)
         return Closer(points, name, mass)
 
     def _logits(self, extractor: PatchExtractor, points: np.ndarray) -> torch.Tensor:
         def some(first: int, count: int, device: str) -> torch.Tensor:
             patches = extractor.planes(points[first:first + count], self.kind.sizes_mm,
                                        self.kind.pixels)
-            return _answer(self.network, patches, device)
+            return answer(self.network, patches, device)
 
         return _by_batches(self._fallback, len(points), some)
 
@@ -156,7 +195,7 @@ class FieldDetector:
         middle = low + size_mm / 2
         image = extractor.boxes(middle[None], shape[2] * self.step_mm, shape)
         logits = self._fallback.run(
-            lambda batch, device: _answer(self.network.coarse, image, device))[0]
+            lambda batch, device: answer(self.network.coarse, image, device))[0]
         advance(1.0)
         flat = logits.flatten(1)
         names = flat.log_softmax(0)[NONE + 1:]
@@ -165,41 +204,46 @@ class FieldDetector:
         return CoarseMap(places.reshape(-1, *shape), names.reshape(-1, *shape), origin,
                          self.step_mm)
 
-    def closer(self, extractor: PatchExtractor, points: np.ndarray, which: np.ndarray) -> Closer:
+    def closer(self, extractor: PatchExtractor, guess: Guess, which: np.ndarray) -> Closer:
         """See :meth:`PatchDetector.closer`."""
-        size = CUBE * self._fine_mm
+        size, points = CUBE * self._fine_mm, guess.points
         own = torch.from_numpy(which)
 
         def some(first: int, count: int, device: str) -> torch.Tensor:
             count = max(1, count // PATCHES_OF_A_CUBE)
             cubes = extractor.cubes(points[first:first + count], size, CUBE)
-            logits = _answer(self.network.fine, cubes, device)
+            logits = answer(self.network.fine, cubes, device)
             number = torch.arange(len(cubes))
             places = logits[number, own[first:first + count] + 1]
             names = logits.log_softmax(1)[number, own[first:first + count] + 1]
             return torch.stack([places, names], 1)
 
-        found = _by_batches(self._fallback, len(points), some)
+        found = _by_batches(self._fallback, len(points), some).numpy()
         line = (np.arange(CUBE) - (CUBE - 1) / 2) * self._fine_mm
-        chance = found[:, 0].flatten(1).softmax(1).reshape(found[:, 0].shape).numpy()
-        peak = chance.reshape(len(points), -1).argmax(1)
-        places, mass, names = [], [], []
-        for number, flat in enumerate(peak):
-            at = np.unravel_index(flat, (CUBE,) * 3)
-            near = tuple(slice(max(0, index - 2), index + 3) for index in at)
-            part = chance[number][near]
-            mass.append(float(part.sum()))
-            places.append([(part * line[cut].reshape([-1 if axis == other else 1
-                                                      for other in range(3)])).sum() / part.sum()
-                           for axis, cut in reversed(list(enumerate(near)))])
-            names.append(float(found[number, 1][at].exp()))
-        return Closer(points + np.array(places).reshape(-1, 3), np.array(names), np.array(mass))
+        shifts = _grid(line)
+        moved = np.empty((len(points), 3))
+        names, mass = np.empty(len(points)), np.empty(len(points))
+        usual = guess.log_chance(line, self.step_mm, points)
+        for number, (places, name) in enumerate(found.reshape(len(points), 2, -1)):
+            weighed = places + usual[number].ravel()
+            peak = int(weighed.argmax())
+            near = np.square(shifts - shifts[peak]).sum(1) <= np.square(NEAR * self._fine_mm)
+            moved[number] = softmax(weighed[near]) @ shifts[near]
+            names[number] = np.exp(name[peak])
+            mass[number] = softmax(places)[near].sum()
+        return Closer(points + moved, names, mass)
 
 
-def _answer(network: nn.Module, image: torch.Tensor, device: str) -> torch.Tensor:
+def _grid(line: np.ndarray) -> np.ndarray:
+    """Shifts (m * m * m, 3) in x, y, z of a cubic grid that is read in z, y, x."""
+    return np.stack(np.meshgrid(line, line, line, indexing="ij"), -1)[..., ::-1].reshape(-1, 3)
+
+
+def answer(network: nn.Module, image: torch.Tensor, device: str) -> torch.Tensor:
+    """What a network says of a batch, float32 on the CPU; in bfloat16 where that is faster."""
     with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16,
                                                 enabled=fast_in_bfloat16(device)):
-        return network.to(device)(image.to(device)).float().cpu()
+        return network.to(device).eval()(image.to(device)).float().cpu()
 
 
 def _by_batches(fallback: MemoryFallback, total: int,

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from ReadingRoomLib import models
-from ReadingRoomLib.bundles import Bundle
+from ReadingRoomLib.bundles import Bundle, BundleDescription
 from ReadingRoomLib.devices import MemoryFallback
 
 from .confidence import Confidence
-from .detectors import TOGETHER, FieldDetector, PatchDetector
+from .detectors import TOGETHER, FieldDetector, PatchDetector, answer
 from .networks import LandmarkCascade, MiniVGG
 from .patches import PIXELS, PatchExtractor
 from .preparation import MODALITIES
@@ -65,14 +65,13 @@ class LandmarkModel:
         """
         found = []
         for some in np.array_split(points, max(1, len(points) // 64)):
-            with torch.inference_mode():
-                network = self.network.to(device).eval()
-                if self.recipe.name == MODERN:
-                    cubes = extractor.cubes(some, self.recipe.patch_mm).to(device)
-                    logits = network.fine(cubes)[:, :, CENTRE, CENTRE, CENTRE].mean((2, 3, 4))
-                else:
-                    logits = network(extractor.planes(some, self.recipe.kind.sizes_mm).to(device))
-            found.append(logits.float().cpu())
+            if self.recipe.name == MODERN:
+                cubes = extractor.cubes(some, self.recipe.patch_mm)
+                found.append(answer(self.network.fine, cubes, device)[
+                    :, :, CENTRE, CENTRE, CENTRE].mean((2, 3, 4)))
+            else:
+                patches = extractor.planes(some, self.recipe.kind.sizes_mm)
+                found.append(answer(self.network, patches, device))
         return torch.cat(found)
 
 
@@ -91,11 +90,15 @@ def load_model(name: str) -> Bundle:
 def model_of(bundle: Bundle) -> LandmarkModel:
     """What a bundle holds, ready to be asked."""
     metadata = bundle.metadata
-    names = tuple(metadata["labels"][str(number)]
-                  for number in range(1, len(metadata["labels"])))
     return LandmarkModel(
-        bundle.network, names, Recipe.read(metadata["built"]), metadata["modality"],
+        bundle.network, model_names(bundle), Recipe.read(metadata["built"]), metadata["modality"],
         ShapeModel.read(metadata["shape"]), Confidence.read(metadata["confidence"]))
+
+
+def model_names(bundle: BundleDescription) -> tuple[str, ...]:
+    """The landmarks that a bundle knows, in the order of its classes."""
+    labels = bundle.metadata["labels"]
+    return tuple(labels[str(number)] for number in range(1, len(labels)))
 
 
 def _fits(bundle: Bundle) -> bool:

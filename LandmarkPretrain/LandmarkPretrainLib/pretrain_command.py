@@ -18,7 +18,7 @@ from ReadingRoomLib.live_training import CURVES, claim_folder
 
 from . import engines
 from .augmentation import USUAL_ROTATION
-from .engines import LandmarkModel
+from .engines import LandmarkModel, model_names
 from .evaluation import by_patient, calibrated, estimates, found_in, prepare_cases, recorded
 from .landmark_cases import Case, Cases, read_cases
 from .landmark_errors import WITHIN_MM
@@ -174,7 +174,7 @@ def _train(job: Job, options: Options, names: tuple[str, ...],
         "names": names, "recipe": recipe.written(), "grown_from": options.grown_from,
         "start": start.sha256 if start else RANDOM,
         "cases": {part: [[case.file.name, case.points.tolist()] for case in own]
-                  for part, own in cases.items()},
+                  for part, own in cases.items() if part != "test"},
         "settings": {part: {name: value for name, value in asdict(one).items() if name != "steps"}
                      for part, one in settings.items()}})
     stage = ""
@@ -188,7 +188,7 @@ def _train(job: Job, options: Options, names: tuple[str, ...],
 
     network = train_recipe(recipe, cases["training"], cases["validation"], len(names), settings,
                            folder, job.device, say, start.network if start else None,
-                           options.grown_from)
+                           options.grown_from, bool(start) and model_names(start) == names)
     shape = learn_shape([case.points for case in cases["training"]])
     model = LandmarkModel(network, names, recipe, options.modality, shape)
     known = cases["validation"][:options.searched or None]

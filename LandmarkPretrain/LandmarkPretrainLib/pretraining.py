@@ -47,7 +47,7 @@ def settings_of(name: str, steps: int, seed: int) -> dict[str, TrainingSettings]
 def train_recipe(recipe: Recipe, cases: Sequence[PreparedCase], seen: Sequence[PreparedCase],
                  landmarks: int, settings: Mapping[str, TrainingSettings], folder: Path,
                  device: str, say: Say, start: nn.Module | None = None,
-                 grown_from: int = 0) -> nn.Module:
+                 grown_from: int = 0, same_names: bool = False) -> nn.Module:
     """Train a network, or go on with a training that was ended.
 
     Args:
@@ -59,9 +59,10 @@ def train_recipe(recipe: Recipe, cases: Sequence[PreparedCase], seen: Sequence[P
         folder: of the unfinished training.
         device: to compute on.
         say: progress.
-        start: network of the same recipe to begin with; its classes are learned anew.
+        start: network of the same recipe to begin with.
         grown_from: the seed recipe learns so many landmarks first, fewer than all (published: 20,
             then 60); 0: all at once.
+        same_names: the start knows the same landmarks; otherwise its classes are learned anew.
 
     Returns:
         The network, on the CPU, in evaluation mode.
@@ -70,11 +71,12 @@ def train_recipe(recipe: Recipe, cases: Sequence[PreparedCase], seen: Sequence[P
         BadInput: the folder holds another training.
     """
     if recipe.name == MODERN:
-        return _train_fields(recipe, cases, seen, landmarks, settings, folder, device, say, start)
+        return _train_fields(recipe, cases, seen, landmarks, settings, folder, device, say, start,
+                             same_names)
     torch.manual_seed(settings["patches"].seed)
     network = MiniVGG(**recipe.arguments(grown_from or landmarks))
     if start is not None:
-        begin_with(network, start)
+        begin_with(network, start, same_names and not grown_from)
     if grown_from:
         few = _train_patches(network, recipe, cases, seen, grown_from, settings["patches"],
                              folder / f"patches-{grown_from}", device, say)
@@ -94,11 +96,12 @@ def widened(few: MiniVGG, recipe: Recipe, landmarks: int) -> MiniVGG:
     return network
 
 
-def begin_with(network: nn.Module, start: nn.Module) -> None:
-    """Take over all weights that have the same name and shape, but for the answer's."""
+def begin_with(network: nn.Module, start: nn.Module, answers: bool = False) -> None:
+    """Take over all weights that have the same name and shape, of the answers only on demand."""
     own = network.state_dict()
     given = {name: value for name, value in start.state_dict().items()
-             if name in own and own[name].shape == value.shape and "answer." not in name}
+             if name in own and own[name].shape == value.shape
+             and (answers or "answer." not in name)}
     network.load_state_dict(own | given)
 
 
@@ -128,11 +131,12 @@ def right_names(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 def _train_fields(recipe: Recipe, cases: Sequence[PreparedCase], seen: Sequence[PreparedCase],
                   landmarks: int, settings: Mapping[str, TrainingSettings], folder: Path,
-                  device: str, say: Say, start: nn.Module | None) -> LandmarkCascade:
+                  device: str, say: Say, start: nn.Module | None,
+                  same_names: bool) -> LandmarkCascade:
     torch.manual_seed(settings["coarse"].seed)
     network = LandmarkCascade(**recipe.arguments(landmarks))
     if start is not None:
-        begin_with(network, start)
+        begin_with(network, start, same_names)
     for part, batches, spacing in (
             ("coarse", VolumeBatches, recipe.coarse_mm),
             ("fine", partial(CubeBatches, cubes=recipe.cubes), recipe.fine_mm)):

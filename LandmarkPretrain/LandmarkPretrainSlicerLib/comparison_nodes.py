@@ -3,6 +3,7 @@
 
 import os
 
+import slicer
 from slicer.i18n import tr as _
 
 from ReadingRoomSlicerLib import results, tables
@@ -56,11 +57,12 @@ def showCurves(path: str, name: str):
     """
     title, across, upwards, acrossTitle, upwardsTitle = CURVES[os.path.basename(path)]
     rows = [row for row in tables.readRows(path)
-            if _isNumber(row[across]) and row["arm"] in _arms(path)]
+            if _isNumber(row[across]) and " - " not in row["arm"]]  # no differences between arms
     chart = results.nodeFor("vtkMRMLPlotChartNode", f"{name}, {title}")
     chart.SetTitle(title)
     chart.SetXAxisTitle(acrossTitle)
     chart.SetYAxisTitle(upwardsTitle)
+    chart.SetXAxisLogScale(across == "weak_learners")
     for arm in dict.fromkeys(row["arm"] for row in rows):
         own = [row for row in rows if row["arm"] == arm]
         table = results.nodeFor("vtkMRMLTableNode", f"{name}, {title}, {ARMS.get(arm, arm)}")
@@ -70,11 +72,6 @@ def showCurves(path: str, name: str):
             chart.AddAndObservePlotSeriesNodeID(
                 _series(table, across, column, arm, style).GetID())
     return chart
-
-
-def _arms(path: str) -> set:
-    """The arms of a file, without rows of differences between them."""
-    return {row["arm"] for row in tables.readRows(path) if " - " not in row["arm"]}
 
 
 def _isNumber(text: str) -> bool:
@@ -88,7 +85,9 @@ def _isNumber(text: str) -> bool:
 def _series(table, across: str, column: str, arm: str, style: str):
     title = ARMS.get(arm, arm)
     ends = {"low": _("{arm}, low end of 95 %"), "high": _("{arm}, high end of 95 %")}
-    series = results.nodeFor("vtkMRMLPlotSeriesNode", ends.get(column, "{arm}").format(arm=title))
+    # the legend shows the name, which several charts have
+    series = slicer.mrmlScene.AddNewNodeByClass(
+        "vtkMRMLPlotSeriesNode", ends.get(column, "{arm}").format(arm=title))
     series.SetAndObserveTableNodeID(table.GetID())
     series.SetXColumnName(across)
     series.SetYColumnName(column)

@@ -169,7 +169,8 @@ class TransferPanel(TrainingPanel):
         if comparisons := comparison_nodes.fileNamed(manifest, "comparisons.csv"):
             comparison_nodes.showTable(comparisons, name, _("comparisons"))
         self._offer()
-        self.showMessage("\n".join([*manifest["finding"], *manifest["warnings"]]))
+        self.showMessage("\n".join([f"{sentence[:1].upper()}{sentence[1:]}" for sentence in
+                                    (*manifest["finding"], *manifest["warnings"])]))
 
     def _offer(self) -> None:
         comboBox = self.chartComboBox

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from LandmarkPretrainLib import detection
 from LandmarkPretrainLib.confidence import EVIDENCE, Confidence, learn_confidence
-from LandmarkPretrainLib.detectors import Closer, CoarseMap, PatchDetector
+from LandmarkPretrainLib.detectors import Closer, CoarseMap, Guess, PatchDetector
 from LandmarkPretrainLib.landmark_errors import errors_by_patient, radial_errors
 from LandmarkPretrainLib.networks import NONE
 from LandmarkPretrainLib.patches import PatchExtractor
@@ -134,7 +134,7 @@ class Oracle:
         advance(1.0)
         return CoarseMap(torch.stack(places), torch.stack(names), low, STEP)
 
-    def closer(self, extractor, points, which):
+    def closer(self, extractor, guess, which):
         return Closer(self.truth[which].copy(), np.full(len(which), 0.9),
                       np.full(len(which), 0.8))
 
@@ -228,7 +228,9 @@ def test_patches_are_asked_for_on_lattices_that_become_finer():
     at = np.array(np.unravel_index(int(coarse.places[0].argmax()), coarse.places[0].shape))
     first = at[::-1] * coarse.step_mm + coarse.origin
     assert np.linalg.norm(first - target) <= coarse.step_mm
-    close = detector.closer(extractor, first[None], np.array([0]))
+    peak = detection.candidates_of(coarse).points[0, :1]
+    unsure = Guess(peak, peak, np.array([50.0]))
+    close = detector.closer(extractor, unsure, np.array([0]))
     assert np.linalg.norm(close.points[0] - target) < 0.75
     assert close.names[0] > 0.9
     assert torch.isfinite(coarse.names).all() and NONE == 0

@@ -434,9 +434,9 @@ def test_patches_are_where_lesions_are(tmp_path, listed):
 
 @pytest.mark.parametrize("region, kind, place, said", [
     ("vessels", "vessels", "vessels", "vessels"),
-    ("lung=/home/x/7.nrrd", "lung", "/home/x/7.nrrd", "7.nrrd, drawn (lung)"),
-    ("/home/x/7.nrrd", "other", "/home/x/7.nrrd", "7.nrrd, drawn"),
-    ("/home/a=b/7.nrrd", "other", "/home/a=b/7.nrrd", "7.nrrd, drawn"),
+    ("lung=/scans/x/7.nrrd", "lung", "/scans/x/7.nrrd", "7.nrrd, drawn (lung)"),
+    ("/scans/x/7.nrrd", "other", "/scans/x/7.nrrd", "7.nrrd, drawn"),
+    ("/scans/a=b/7.nrrd", "other", "/scans/a=b/7.nrrd", "7.nrrd, drawn"),
 ])
 def test_what_a_region_is(region, kind, place, said):
     assert parted(region) == (kind, place) and named(region) == said

@@ -134,10 +134,10 @@ def transfer(lesions: Annotated[Path, typer.Option()], output: OutputOption,
               [[arm, rate, *ends] for arm in arms for rate in (0.5, 1, "mean")])
         table(job.folder / "comparisons.csv", ["first", "second", "difference"],
               [[arms[0], arm, 0.1] for arm in arms[1:]])
-        for file in ("auc_by_learners.png", "label_efficiency.png", "froc.png"):
+        for file in ("auc_by_learners.png", "label_efficiency.png", "froc.png", "gallery.png"):
             picture(job.folder / file)
         (job.folder / "report.html").write_text("<html>report</html>")
-        job.record(finding=["0.1 more area for landmarks."], files={
+        job.record(finding=["the gain: 0.1 more area for landmarks."], files={
             file: file for file in sorted(path.name for path in job.folder.iterdir())})
 
 
