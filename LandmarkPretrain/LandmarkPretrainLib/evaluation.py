@@ -77,7 +77,8 @@ def calibrated(model: LandmarkModel, cases: Sequence[PreparedCase], found: Seque
         right.append(np.nan_to_num(errors, nan=np.inf) <= model.recipe.right_mm)
     detector = model.detector(device)
     for number in range(NOISES):
-        shape = np.load(cases[number % len(cases)].file, mmap_mode="r").shape
+        whole = np.load(cases[number % len(cases)].file, mmap_mode="r").shape
+        shape = tuple(-(-size // 2) for size in whole)  # noise is alike everywhere
         noise = sitk.GetImageFromArray(nothing(shape, np.random.default_rng([9, number])).numpy())
         noise.SetSpacing((cases[0].spacing_mm,) * 3)
         own = detect(noise, model.names, detector, model.shape, believe=True)
