@@ -25,6 +25,7 @@ from .shape_model import ShapeModel
 
 REGISTRY = Path(__file__).parent / "models.json"
 NETWORKS = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in (MiniVGG, LandmarkCascade))
+CUBES_TOGETHER = 12
 CENTRE = slice(PIXELS // 2 - 1, PIXELS // 2 + 1)
 
 
@@ -64,7 +65,9 @@ class LandmarkModel:
             Logits (n, landmarks + 1); class 0 is none.
         """
         found = []
-        for some in np.array_split(points, max(1, len(points) // 64)):
+        # a cube's answer is 13 MB for a hundred landmarks
+        together = CUBES_TOGETHER if self.recipe.name == MODERN else TOGETHER
+        for some in np.array_split(points, max(1, -(-len(points) // together))):
             if self.recipe.name == MODERN:
                 cubes = extractor.cubes(some, self.recipe.patch_mm)
                 found.append(answer(self.network.fine, cubes, device)[
