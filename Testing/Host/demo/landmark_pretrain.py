@@ -17,7 +17,7 @@ from slicerhost import views
 from slicerhost.photo import photograph
 
 SIZE = (400, 560)
-FIELD_OF_VIEW = 720.0  # mm
+FIELD_OF_VIEW = 560.0  # mm
 
 
 def main(folder: Path) -> None:
@@ -49,6 +49,9 @@ def draw_overview(result) -> np.ndarray:
     display.SetPointLabelsVisibility(False)
     display.SetGlyphScale(1.6)
     display.SetSliceProjection(True)
+    # what is projected has the colour of points that are not selected, here those not sure
+    display.SetColor(*display.GetSelectedColor())
+    display.SetSliceProjectionUseFiducialColor(True)
     display.SetSliceProjectionOpacity(0.7)
     volume = result.inputVolume.GetDisplayNode()
     volume.AutoWindowLevelOff()
