@@ -71,7 +71,7 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
                        f"image of the same region, or another model ({options.model}).")
     landmarks = Landmarks(tuple(found.names[number] for number in there), found.points[there],
                           found.confidence[there])
-    write_markups(job.folder / MARKUPS, landmarks)
+    write_markups(job.folder / MARKUPS, landmarks, SURE)
     write_csv(job.folder / TABLE, landmarks)
     rows, errors = _rows(found, there, truth)
     unsure = sum(not row["sure"] for row in rows)
