@@ -31,6 +31,8 @@ from ReadingRoomLib.results import read_result
 from .landmark_factory import NAMES, toy_image, write_toy_list
 
 PATCH_MM = 48.0
+# two models are trained here, which takes minutes where other programs run beside it
+pytestmark = pytest.mark.timeout(900)
 
 
 class Options(pretrain_command.Options):
