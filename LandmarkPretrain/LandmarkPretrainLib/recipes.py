@@ -11,7 +11,6 @@ from .patches import PIXELS
 from .training_patches import PatchKind
 
 SEED, MODERN = "seed", "modern"
-RECIPES = (SEED, MODERN)
 PATCH_MM = {"CT": 64.0, "MR": 64.0, "other": 64.0}
 COARSE = 4  # voxels of the close look along one of the first
 RIGHT = 6.4  # a landmark is right within the side of a patch divided by this: 10 mm of 64
