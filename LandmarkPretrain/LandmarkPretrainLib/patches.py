@@ -2,15 +2,14 @@
 """Small pictures around points, many at once: three planes (2.5D) or cubes.
 
 A plane through a point is an outer sum of two lines of coordinates, so nothing but additions makes
-the places to look at; the values come by trilinear interpolation, some dozens of patches at a
-time, which stay in the processor's cache. That is several times faster than one interpolation
-after the other, with the same result (``make bench``).
+the places to look at; the values come by trilinear interpolation, a hundred patches at a time. That
+is ten times as fast as one interpolation after the other (``make bench``), and the same but for the
+rounding of places to some thousandths of a voxel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 PIXELS = 32
-TOGETHER = 100_000  # places at a time: what the cache holds
+TOGETHER = 400_000  # places at a time: enough to share among threads, few enough for the cache
 PLANES = ((1, 0), (2, 0), (2, 1))  # axes (x 0, y 1, z 2) of rows and columns
 """Axial, coronal and sagittal; rows go to the back or to the feet, columns to the left or back."""
 UNTURNED = np.eye(3)
@@ -106,25 +105,20 @@ class PatchExtractor:
 
     def values(self, points: np.ndarray) -> np.ndarray:
         """The image at points (n, 3) in LPS mm; float32 (n,)."""
-        places = torch.from_numpy(self._levels[0].index(self._indices(points)).T.astype(np.float32))
         found = torch.empty(len(points))
-        self._levels[0].read(places.contiguous(), found)
+        self._levels[0].read(self._levels[0].places(self._indices(points)).T.contiguous(), found)
         return found.numpy()
 
     def _indices(self, points: np.ndarray) -> np.ndarray:
         return (np.asarray(points, float).reshape(-1, 3) - self._origin) @ self._to_index.T
 
+    # the caller may be in inference mode, but what is taken must serve outside it, too
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def _taken(self, points: np.ndarray, size_mm: float | Sequence[float], pixels: int,
                rotations: np.ndarray | None, shape: tuple[int, ...],
                fill: Callable) -> torch.Tensor:
         """Patches of each size, filled some at a time; (n, sizes, *shape)."""
-        # threads do not share the caller's inference mode, nor may they write into its tensors
-        with torch.inference_mode(False), torch.no_grad():
-            return self._taken_apart(points, size_mm, pixels, rotations, shape, fill)
-
-    def _taken_apart(self, points: np.ndarray, size_mm: float | Sequence[float], pixels: int,
-                     rotations: np.ndarray | None, shape: tuple[int, ...],
-                     fill: Callable) -> torch.Tensor:
         points = np.asarray(points, float).reshape(-1, 3)
         sizes = np.atleast_1d(np.asarray(size_mm, float))
         turned = np.broadcast_to(UNTURNED if rotations is None else rotations,
@@ -132,22 +126,14 @@ class PatchExtractor:
         middles = self._indices(points)
         found = torch.empty(len(points), len(sizes), *shape)
         count = max(1, TOGETHER // int(np.prod(shape)))
-        jobs = []
         for number, size in enumerate(sizes):
             step = size / pixels
             level = self._level(step)
-            matrices = torch.from_numpy((self._to_index @ turned / level.factor).astype(np.float32))
-            places = torch.from_numpy(level.index(middles).astype(np.float32))
+            matrices, places = level.steps(self._to_index @ turned), level.places(middles)
             line = (torch.arange(pixels, dtype=torch.float32) - (pixels - 1) / 2) * step
-            jobs += [(found[first:first + count, number], level, matrices[first:first + count],
-                      places[first:first + count], line)
-                     for first in range(0, len(points), count)]
-        if torch.get_num_threads() > 1 and len(jobs) > 1:
-            with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-                list(pool.map(lambda job: fill(*job), jobs))
-        else:
-            for job in jobs:
-                fill(*job)
+            for first in range(0, len(points), count):
+                some = slice(first, first + count)
+                fill(found[some, number], level, matrices[some], places[some], line)
         return found
 
     def _level(self, step_mm: float) -> _Level:
@@ -161,27 +147,38 @@ class PatchExtractor:
 
 
 class _Level:
-    """Voxels of one size: what was given, or means of ``factor`` voxels along each axis."""
+    """Voxels of one size: what was given, or means of ``factor`` voxels along each axis.
+
+    PyTorch interpolates in pictures with vector instructions, but not in volumes. So the slices
+    are read as one tall picture, which has two channels: a slice, and the one above it.
+    """
 
     def __init__(self, array: torch.Tensor, factor: int, fill: float) -> None:
         self.factor, self._fill = factor, fill
         self._inner = tuple(slice(1, 1 + size) for size in array.shape)
-        # a layer of voxels beyond, where every place ends that lies outside; and another one, so
-        # that all places have a next voxel
-        self._array = F.pad(array, (1, 2) * 3, value=fill)
+        # a layer of voxels beyond, where every place ends that lies outside; and another slice, so
+        # that each has one above it
+        self._array = F.pad(array, (1, 1, 1, 1, 1, 2), value=fill)
         self.voxels = self._array.numel()
         depth, height, width = self._array.shape
-        self._width, self._height = width, height
-        self._last = [size - 2 for size in (width, height, depth)]
-        flat = self._array.reshape(-1)
         slab = height * width
-        # the eight corners around a place, by the same index into shifted views
-        self._corners = [flat[first:] for first in
-                         (0, 1, width, width + 1, slab, slab + 1, slab + width, slab + width + 1)]
+        self._slices = self._array.as_strided((1, 2, (depth - 1) * height, width),
+                                              (0, slab, width, 1))
+        # a picture reaches from -1 to 1, and its first pixel's middle is half a pixel from -1
+        self._scale = np.array([2 / width, 2 / ((depth - 1) * height), 1.0])
+        self._first = np.array([self._scale[0] / 2 - 1, self._scale[1] / 2 - 1, 0.0])
+        self._last_row = self._first[1] + self._scale[1] * (height - 1)
+        self._last_slice, self._slice = depth - 2, 2 / (depth - 1)
 
-    def index(self, middles: np.ndarray) -> np.ndarray:
-        """Of places given as index of the image, in the padded voxels of this level."""
-        return (middles + 0.5) / self.factor - 0.5 + 1
+    def places(self, indices: np.ndarray) -> torch.Tensor:
+        """What :meth:`read` takes for indices (n, 3) of the image."""
+        inner = (indices + 0.5) / self.factor - 0.5 + 1
+        return torch.from_numpy((inner * self._scale + self._first).astype(np.float32))
+
+    def steps(self, matrices: np.ndarray) -> torch.Tensor:
+        """What adds to places, for matrices (n, 3, 3) from mm to indices of the image."""
+        return torch.from_numpy((matrices * (self._scale / self.factor)[:, None]).astype(
+            np.float32))
 
     def halved(self) -> _Level:
         inner = self._array[self._inner]
@@ -190,19 +187,19 @@ class _Level:
         return _Level(F.avg_pool3d(inner[None], 2)[0], self.factor * 2, self._fill)
 
     def read(self, places: torch.Tensor, out: torch.Tensor) -> None:
-        """Trilinear interpolation at places (3, ...) in x, y, z; ``places`` is used up."""
-        whole = []
-        for place, last in zip(places, self._last, strict=True):
-            place.clamp_(0, last)
-            whole.append(place.to(torch.int32))
-            place.sub_(whole[-1])
-        x, y, z = (place.reshape(-1) for place in places)
-        index = whole[2].mul_(self._height).add_(whole[1]).mul_(self._width).add_(whole[0])
-        index = index.reshape(-1)
-        values = [corner.index_select(0, index) for corner in self._corners]
-        rows = [values[pair].lerp_(values[pair + 1], x) for pair in (0, 2, 4, 6)]
-        near, far = rows[0].lerp_(rows[1], y), rows[2].lerp_(rows[3], y)
-        out.copy_(near.lerp_(far, z).view(out.shape))
+        """Trilinear interpolation at places (3, ...) of x, y, z; ``places`` is used up."""
+        _, y, z = places
+        y.clamp_(self._first[1], self._last_row)
+        z.clamp_(0, self._last_slice)
+        low = z.floor()
+        z.sub_(low)
+        y.add_(low, alpha=self._slice)
+        shape = (-1, *out.shape[-2:]) if out.ndim > 2 else (1, 1, -1)
+        grid = places[:2].reshape(2, *shape).permute(1, 2, 3, 0)
+        found = F.grid_sample(self._slices.expand(len(grid), -1, -1, -1), grid,
+                              padding_mode="border", align_corners=False)
+        near, far = (found[:, channel].view(out.shape) for channel in range(2))
+        torch.lerp(near, far, z, out=out)
 
 
 def _direction(axis: int, line: torch.Tensor) -> torch.Tensor:
