@@ -33,6 +33,15 @@ class Affine:
         """How much longer lengths become, in the mean over directions."""
         return float(np.abs(np.linalg.det(self.matrix)) ** (1 / 3))
 
+    @property
+    def turn(self) -> np.ndarray:
+        """The rotation (3, 3) that is in it, from shifts in the target to those in the source.
+
+        The nearest one (polar decomposition, Higham 1986), of columns.
+        """
+        left, _, right = np.linalg.svd(self.matrix)
+        return left * np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))]) @ right
+
 
 def fitted(source: np.ndarray, target: np.ndarray, weights: np.ndarray) -> Affine:
     """What lays ``source`` onto ``target`` best, by weighted least squares.

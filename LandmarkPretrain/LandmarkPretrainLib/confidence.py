@@ -19,7 +19,6 @@ EVIDENCE = ("name, coarse", "name, close", "mass, close", "distance from the sha
 SPEAKS_FOR = (1, 1, 1, -1, -1, -1)
 """What speaks for a landmark, and whether more of it does: :func:`.detection.evidence_of`."""
 PENALTY = 1.0  # of squared weights, so that few cases give no wild ones
-SURE = 0.8  # from here on a landmark is shown as sure
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,10 @@ from ReadingRoomLib.commands import Job
 from ReadingRoomLib.errors import BadInput
 
 from . import engines
-from .confidence import SURE
 from .detection import Found, detect
 from .landmark_cases import check_inside, read_volume
 from .landmark_errors import WITHIN_MM, radial_errors
-from .landmark_files import Landmarks, key_of, read_landmarks, write_csv, write_markups
+from .landmark_files import SURE, Landmarks, key_of, read_landmarks, write_csv, write_markups
 from .preparation import prepared
 from .sampling import known
 
@@ -71,7 +70,7 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
                        f"image of the same region, or another model ({options.model}).")
     landmarks = Landmarks(tuple(found.names[number] for number in there), found.points[there],
                           found.confidence[there])
-    write_markups(job.folder / MARKUPS, landmarks, SURE)
+    write_markups(job.folder / MARKUPS, landmarks)
     write_csv(job.folder / TABLE, landmarks)
     rows, errors = _rows(found, there, truth)
     unsure = sum(not row["sure"] for row in rows)

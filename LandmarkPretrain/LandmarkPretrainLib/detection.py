@@ -15,7 +15,7 @@ from scipy.special import logit
 
 from .confidence import Confidence
 from .detectors import WIDENED, CoarseMap, FieldDetector, Guess, PatchDetector
-from .patches import PatchExtractor
+from .patches import UNTURNED, PatchExtractor
 from .sampling import known
 from .shape_model import ShapeModel
 
@@ -24,7 +24,7 @@ TURNS = 4  # of choosing and laying the shape on
 FAR = 5.0  # standard deviations: no body has a landmark there
 LEAST_NAME = 0.02  # chance: what is there is not this landmark
 FEWEST = 3  # landmarks that make a set
-LEAST_SHARE = 0.5  # of the landmarks that should be in the image
+LEAST_FOUND = 0.5  # of the landmarks that should be in the image
 BEYOND = 1.0  # steps of the coarse map: a landmark may lie so far outside
 
 
@@ -58,6 +58,44 @@ class Candidates:
     names: np.ndarray
 
 
+@dataclass(frozen=True)
+class FirstLook:
+    """What the whole image shows, before a closer look.
+
+    Attributes:
+        points: (n, 3) LPS mm, the best set of candidates.
+        names: (n,) logarithm of the chance that what is there is this landmark.
+        turn: how the body lies, see :meth:`.shape_model.ShapeModel.turn`; only for detectors that
+            use it.
+        step_mm: of the coarse map.
+    """
+
+    points: np.ndarray
+    names: np.ndarray
+    turn: np.ndarray
+    step_mm: float
+
+
+def look_first(extractor: PatchExtractor, low: np.ndarray, size_mm: np.ndarray,
+               detector: PatchDetector | FieldDetector, shape: ShapeModel,
+               advance: Callable[[float], None] = lambda share: None) -> FirstLook:
+    """Candidates everywhere, and the set of them that a body can have.
+
+    Args:
+        extractor: of the prepared image.
+        low, size_mm: (3,) its first voxel in LPS mm, and its extent.
+        detector, shape: of the model.
+        advance: told the share that is done, 0 to 1.
+    """
+    coarse = detector.coarse(extractor, low, size_mm, advance)
+    candidates = candidates_of(coarse)
+    chosen = choose(candidates, shape, coarse.step_mm)
+    rows = np.arange(len(chosen))
+    points, names = candidates.points[rows, chosen], candidates.names[rows, chosen]
+    turn = shape.turn(points, np.exp(names / 2)) if detector.posed else UNTURNED
+    return FirstLook(points, names, turn, coarse.step_mm)
+
+
 def detect(image: sitk.Image, names: Sequence[str], detector: PatchDetector | FieldDetector,
            shape: ShapeModel, confidence: Confidence | None = None,
            advance: Callable[[float], None] = lambda share: None, believe: bool = False) -> Found:
@@ -75,12 +113,9 @@ def detect(image: sitk.Image, names: Sequence[str], detector: PatchDetector | Fi
     extractor = PatchExtractor(image)
     low = np.array(image.GetOrigin())
     size = np.array(image.GetSize()) * np.array(image.GetSpacing())
-    coarse = detector.coarse(extractor, low, size, lambda share: advance(0.8 * share))
-    candidates = candidates_of(coarse)
-    chosen = choose(candidates, shape, coarse.step_mm)
-    points, own = candidates.points[np.arange(len(names)), chosen], candidates.names[
-        np.arange(len(names)), chosen]
-    reasons = {} if believe else _impossible(points, own, shape, coarse.step_mm, low, size, names)
+    seen = look_first(extractor, low, size, detector, shape, lambda share: advance(0.8 * share))
+    points, own = seen.points, seen.names
+    reasons = {} if believe else _impossible(points, own, shape, seen.step_mm, low, size, names)
     kept = np.array([name not in reasons for name in names])
     first = np.where(kept[:, None], points, np.nan)
     expected, error = shape.predict(first, np.exp(own))
@@ -88,13 +123,13 @@ def detect(image: sitk.Image, names: Sequence[str], detector: PatchDetector | Fi
     fine = np.full_like(points, np.nan)
     evidence = np.zeros((len(names), 6))
     if len(close):
-        guess = Guess(points[close], expected[close], error[close])
+        guess = Guess(points[close], expected[close], error[close], seen.turn)
         look = detector.closer(extractor, guess, close)
         fine[close] = look.points
         predicted, spread = shape.predict(fine, np.exp(own))
         evidence[close] = evidence_of(own[close], look, points[close], fine[close],
                                       (expected[close], error[close]),
-                                      (predicted[close], spread[close]), coarse.step_mm)
+                                      (predicted[close], spread[close]), seen.step_mm)
         expected = predicted
     chance = np.full(len(names), 0.5) if confidence is None else confidence(evidence)
     advance(1.0)
@@ -171,7 +206,7 @@ def _impossible(points: np.ndarray, own: np.ndarray, shape: ShapeModel, step_mm:
             reasons[name] = "what looks like it lies where it cannot be"
     count = len(names) - len(reasons)
     # a few places that happen to lie as landmarks do are no body
-    if count < min(FEWEST, len(names)) or count < LEAST_SHARE * (~outside).sum():
+    if count < min(FEWEST, len(names)) or count < LEAST_FOUND * (~outside).sum():
         return {name: reasons.get(name, "too few others were found") for name in names}
     return reasons
 

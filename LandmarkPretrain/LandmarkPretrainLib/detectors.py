@@ -8,7 +8,7 @@ fully convolutional and answers for all voxels at once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from ReadingRoomLib.devices import MemoryFallback, fast_in_bfloat16
 
 from .fields import CUBE, SHOWN_AROUND, whole_shape
 from .networks import NONE, LandmarkCascade, MiniVGG
-from .patches import PatchExtractor
+from .patches import UNTURNED, PatchExtractor
 from .sampling import BODY
 from .training_patches import PatchKind
 
@@ -28,11 +28,11 @@ AROUND = 5  # points of a side of the small lattices around a place
 CLOSER = (2.0, 3.0, 5.0)  # times as fine as the first lattice, one after the other
 NEAR = 2.5  # voxels: what lies so close to the best place is of the same peak
 COARSE_SHARE = 0.6  # of a step of the coarse map: its error, as a standard deviation
-LEAST_SHARE = 0.4  # of such a step: the shape is not trusted more than that
+LEAST_SPREAD = 0.4  # of such a step: the shape is not trusted more than that
 WIDENED = 1.5  # the shape's error, for bodies unlike those it was learned from
 NOTHING = -30.0  # logit of a landmark where there is air
-TOGETHER = 512  # patches at a time, where memory allows
-PATCHES_OF_A_CUBE = 32  # that need as much memory
+TOGETHER = 128  # patches at a time: what they become stays in the cache
+PATCHES_OF_A_CUBE = 8  # that need as much memory
 
 
 @dataclass(frozen=True)
@@ -63,26 +63,31 @@ class Guess:
     Attributes:
         points: (n, 3) LPS mm, from the coarse map.
         expected, error: where the shape has them, (n, 3) LPS mm, and its standard deviation (n,).
+        turn: how the body lies, see :meth:`.shape_model.ShapeModel.turn`.
     """
 
     points: np.ndarray
     expected: np.ndarray
     error: np.ndarray
+    turn: np.ndarray = field(default_factory=UNTURNED.copy)
 
     def log_chance(self, line: np.ndarray, step_mm: float, start: np.ndarray) -> np.ndarray:
         """Logarithm, but for a constant, of the chance of places on cubic grids.
 
         Args:
-            line: (m,) mm, the grid's coordinates along each axis from ``start`` (n, 3) LPS mm.
+            line: (m,) mm, the grid's coordinates from ``start`` (n, 3) LPS mm along each axis,
+                turned as the body lies.
             step_mm: of the coarse map.
 
         Returns:
             (n, m, m, m) for z, y and x.
         """
-        places = start[:, :, None] + line  # (n, 3, m): a Gaussian is a sum over axes
-        near = np.square(places - self.points[:, :, None]) / np.square(COARSE_SHARE * step_mm)
-        spread = np.maximum(WIDENED * self.error, LEAST_SHARE * step_mm)
-        usual = np.square((places - self.expected[:, :, None]) / spread[:, None, None])
+        def squared(middles: np.ndarray) -> np.ndarray:  # (n, 3, m): a Gaussian sums over axes
+            return np.square(((start - middles) @ self.turn)[:, :, None] + line)
+
+        near = squared(self.points) / np.square(COARSE_SHARE * step_mm)
+        spread = np.maximum(WIDENED * self.error, LEAST_SPREAD * step_mm)
+        usual = squared(self.expected) / np.square(spread)[:, None, None]
         x, y, z = np.moveaxis(-(near + usual) / 2, 1, 0)
         return z[:, :, None, None] + y[:, None, :, None] + x[:, None, None, :]
 
@@ -110,6 +115,9 @@ class PatchDetector:
         kind: of its patches.
         fallback: runs a batch where it fits, see :mod:`ReadingRoomLib.devices`.
     """
+
+    posed = False
+    """Whether the close look is turned as the body lies."""
 
     def __init__(self, network: MiniVGG, kind: PatchKind, fallback: MemoryFallback) -> None:
         self.network, self.kind, self._fallback = network, kind, fallback
@@ -181,11 +189,12 @@ class FieldDetector:
         network: both.
         coarse_mm, fine_mm: their voxels.
         fallback: see :class:`PatchDetector`.
+        posed: whether the close look is turned as the body lies.
     """
 
     def __init__(self, network: LandmarkCascade, coarse_mm: float, fine_mm: float,
-                 fallback: MemoryFallback) -> None:
-        self.network, self._fallback = network, fallback
+                 fallback: MemoryFallback, posed: bool = False) -> None:
+        self.network, self._fallback, self.posed = network, fallback, posed
         self.step_mm, self._fine_mm = coarse_mm, fine_mm
 
     def coarse(self, extractor: PatchExtractor, low: np.ndarray, size_mm: np.ndarray,
@@ -211,7 +220,7 @@ class FieldDetector:
 
         def some(first: int, count: int, device: str) -> torch.Tensor:
             count = max(1, count // PATCHES_OF_A_CUBE)
-            cubes = extractor.cubes(points[first:first + count], size, CUBE)
+            cubes = extractor.cubes(points[first:first + count], size, CUBE, guess.turn)
             logits = answer(self.network.fine, cubes, device)
             number = torch.arange(len(cubes))
             places = logits[number, own[first:first + count] + 1]
@@ -231,7 +240,7 @@ class FieldDetector:
             moved[number] = softmax(weighed[near]) @ shifts[near]
             names[number] = np.exp(name[peak])
             mass[number] = softmax(places)[near].sum()
-        return Closer(points + moved, names, mass)
+        return Closer(points + moved @ guess.turn.T, names, mass)
 
 
 def _grid(line: np.ndarray) -> np.ndarray:

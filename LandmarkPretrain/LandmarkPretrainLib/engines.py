@@ -16,9 +16,10 @@ from ReadingRoomLib.bundles import Bundle, BundleDescription
 from ReadingRoomLib.devices import MemoryFallback
 
 from .confidence import Confidence
+from .detection import look_first
 from .detectors import TOGETHER, FieldDetector, PatchDetector, answer
 from .networks import LandmarkCascade, MiniVGG
-from .patches import PIXELS, PatchExtractor
+from .patches import PIXELS, UNTURNED, PatchExtractor
 from .preparation import MODALITIES
 from .recipes import MODERN, Recipe
 from .shape_model import ShapeModel
@@ -54,12 +55,26 @@ class LandmarkModel:
         """What finds landmarks with it; ``warn`` is told when memory is short."""
         fallback = MemoryFallback(TOGETHER, device, warn)
         if self.recipe.name == MODERN:
-            return FieldDetector(self.network, self.recipe.coarse_mm, self.recipe.fine_mm, fallback)
+            return FieldDetector(self.network, self.recipe.coarse_mm, self.recipe.fine_mm, fallback,
+                                 self.recipe.posed)
         return PatchDetector(self.network, self.recipe.kind, fallback)
 
-    def classify(self, extractor: PatchExtractor, points: np.ndarray,
-                 device: str = "cpu") -> torch.Tensor:
+    def turn_in(self, extractor: PatchExtractor, low: np.ndarray, size_mm: np.ndarray,
+                device: str = "cpu") -> np.ndarray:
+        """How the body lies in an image, as far as the model asks; see :func:`.look_first`."""
+        if not self.recipe.posed:
+            return UNTURNED
+        return look_first(extractor, low, size_mm, self.detector(device), self.shape).turn
+
+    def classify(self, extractor: PatchExtractor, points: np.ndarray, device: str = "cpu",
+                 turn: np.ndarray = UNTURNED) -> torch.Tensor:
         """Which landmark, if any, is in the middle of the patches at points (n, 3) in LPS mm.
+
+        Args:
+            extractor: of the prepared image.
+            points: where to look.
+            device: to compute on.
+            turn: how the body lies, from :meth:`turn_in`.
 
         Returns:
             Logits (n, landmarks + 1); class 0 is none.
@@ -69,7 +84,7 @@ class LandmarkModel:
         together = CUBES_TOGETHER if self.recipe.name == MODERN else TOGETHER
         for some in np.array_split(points, max(1, -(-len(points) // together))):
             if self.recipe.name == MODERN:
-                cubes = extractor.cubes(some, self.recipe.patch_mm)
+                cubes = extractor.cubes(some, self.recipe.patch_mm, rotations=turn)
                 found.append(answer(self.network.fine, cubes, device)[
                     :, :, CENTRE, CENTRE, CENTRE].mean((2, 3, 4)))
             else:

@@ -16,16 +16,14 @@ from ReadingRoomLib.errors import BadInput
 
 from . import engines
 from .detection import Found
-from .evaluation import by_patient, estimates, found_in, prepare_cases, recorded
+from .evaluation import PICTURES, measured_on, prepare_cases
 from .landmark_cases import Case, read_cases
 from .landmark_errors import WITHIN_MM, radial_errors
 from .landmark_files import key_of
 from .model_writing import stated
-from .patch_evaluation import patch_answers
-from .pictures import draw_confusion, draw_gallery
 from .prepared_cases import PreparedCase
 
-ERRORS, CONFUSION, GALLERY = "errors.csv", "confusion.png", "gallery.png"
+ERRORS = "errors.csv"
 
 
 @dataclass(frozen=True)
@@ -65,18 +63,11 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
     job.progress.stage("images", len(chosen), "Reading the images")
     prepared = prepare_cases(chosen, names, model.recipe.fine_mm, options.work,
                              job.progress.advance)
-    job.progress.stage("measure", 2 * len(prepared), "Looking for the landmarks")
-    found = found_in(model, prepared, job.device, job.progress.advance)
-    answers = patch_answers(model, prepared, job.seed, job.device,
-                            lambda done: job.progress.advance(len(prepared) + done))
-    values = by_patient(found, prepared, answers, options.within_mm)
-    draw_confusion(answers, model.names, job.folder / CONFUSION)
-    draw_gallery(answers, prepared, model.recipe.kind.sizes_mm, model.names, job.folder / GALLERY,
-                 job.seed)
-    _write_errors(job.folder / ERRORS, model.names, found, prepared)
-    job.record(model=bundle.described(), cases=len(prepared), **recorded(values),
-               files={"errors": ERRORS, "confusion": CONFUSION, "gallery": GALLERY})
-    for name, value in estimates(values).items():
+    measured = measured_on(prepared, model, job, options.within_mm)
+    _write_errors(job.folder / ERRORS, model.names, measured.found, prepared)
+    job.record(model=bundle.described(), cases=len(prepared), **measured.recorded(),
+               files={"errors": ERRORS, **PICTURES})
+    for name, value in measured.estimates.items():
         say(f"{stated(name)}: {value.in_full()}")
 
 

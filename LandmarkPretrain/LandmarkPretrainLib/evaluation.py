@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
+from ReadingRoomLib.commands import Job
 from ReadingRoomLib.estimates import Estimate
 from ReadingRoomLib.metrics import bootstrap_interval
 
@@ -20,10 +21,12 @@ from .engines import LandmarkModel
 from .fields import nothing
 from .landmark_cases import Case
 from .landmark_errors import WITHIN_MM, errors_by_patient, radial_errors
-from .patch_evaluation import PatchAnswers, shares_by_patient
+from .patch_evaluation import patch_answers, shares_by_patient
+from .pictures import draw_confusion, draw_gallery
 from .prepared_cases import PreparedCase, prepare_case
 from .sampling import known
 
+PICTURES = {"confusion": "confusion.png", "gallery": "gallery.png"}
 NOISES = 3  # images of noise that are shown to calibrate
 
 
@@ -88,23 +91,52 @@ def calibrated(model: LandmarkModel, cases: Sequence[PreparedCase], found: Seque
         np.concatenate(evidence), np.concatenate(right), model.recipe.right_mm))
 
 
-def by_patient(found: Sequence[Found], cases: Sequence[PreparedCase], answers: PatchAnswers,
-               within_mm: Sequence[float] = WITHIN_MM) -> dict[str, list[float]]:
-    """All that is measured of a model, by name: a value of each patient."""
-    return errors_by_patient([own.points for own in found], [case.points for case in cases],
-                             [case.patient for case in cases],
-                             within_mm) | shares_by_patient(answers)
+@dataclass(frozen=True)
+class Measured:
+    """What a model did on cases that it was not trained on.
+
+    Attributes:
+        found: in each case in which landmarks were looked for.
+        values: numbers by name, one of each patient.
+    """
+
+    found: list[Found]
+    values: dict[str, list[float]]
+
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        """Means over patients, with their intervals by resampling patients."""
+        return {name: bootstrap_interval(each) for name, each in self.values.items()}
+
+    def recorded(self) -> dict[str, Any]:
+        """What ``result.json`` says of it."""
+        found = self.estimates
+        return {"measured": {name: str(value) for name, value in found.items()},
+                "estimates": {name: value.written() for name, value in found.items()},
+                "by_patient": {name: [None if math.isnan(value) else round(value, 4)
+                                      for value in each] for name, each in self.values.items()}}
 
 
-def estimates(values: Mapping[str, Sequence[float]]) -> dict[str, Estimate]:
-    """Means over patients, with their intervals by resampling patients."""
-    return {name: bootstrap_interval(each) for name, each in values.items()}
+def measured_on(cases: Sequence[PreparedCase], model: LandmarkModel, job: Job,
+                within_mm: Sequence[float] = WITHIN_MM, searched: int = 0) -> Measured:
+    """Measure a model, and draw what it confuses and which patches it names right and wrong.
 
-
-def recorded(values: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """What ``result.json`` says of it."""
-    found = estimates(values)
-    return {"measured": {name: str(value) for name, value in found.items()},
-            "estimates": {name: value.written() for name, value in found.items()},
-            "by_patient": {name: [None if math.isnan(value) else round(value, 4) for value in each]
-                           for name, each in values.items()}}
+    Args:
+        cases: that it was not trained on.
+        model: calibrated.
+        job: gets the pictures :data:`PICTURES`; its seed, device and progress are used.
+        within_mm: distances of the success detection rates.
+        searched: in at most so many cases landmarks are looked for; 0: in all.
+    """
+    looked = cases[:searched or None]
+    job.progress.stage("measure", len(looked) + len(cases),
+                       "Measuring on cases that it was not trained on")
+    found = found_in(model, looked, job.device, job.progress.advance)
+    answers = patch_answers(model, cases, job.seed, job.device,
+                            lambda done: job.progress.advance(len(looked) + done))
+    draw_confusion(answers, model.names, job.folder / PICTURES["confusion"])
+    draw_gallery(answers, cases, model.recipe.kind.sizes_mm, model.names,
+                 job.folder / PICTURES["gallery"], job.seed)
+    return Measured(found, errors_by_patient(
+        [own.points for own in found], [case.points for case in looked],
+        [case.patient for case in looked], within_mm) | shares_by_patient(answers))

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from .augmentation import Augmentation, shaded, turns
 from .networks import NONE
+from .patches import UNTURNED
 from .prepared_cases import Extractors, PreparedCase
 from .sampling import drawn_landmarks, known, places_of_none
 from .training_patches import chosen_cases
@@ -29,7 +30,7 @@ CUBES = 10  # of a step
 EMPTY_SHARE = 0.1  # of the cubes lie anywhere
 MARGIN = 1.0  # voxels: a landmark nearer to the border of an image is not asked for
 MULTIPLE = 8  # of voxels of a side: what the coarse field can halve
-LEAST_SHARE = 0.55  # of the extent that a scan of a part shows
+LEAST_SHOWN = 0.55  # of the extent that a scan of a part shows
 PART_PROBABILITY = 0.5
 NOTHING_PROBABILITY = 0.08  # of an image that is no body at all
 SHOWN_AROUND = 1.15  # of its extent: the image lies in a little air
@@ -38,13 +39,16 @@ SHOWN_AROUND = 1.15  # of its extent: the image lies in a little air
 class CubeBatches(Dataset):
     """Cubes for the fine field, each with a landmark somewhere in it; item k belongs to step k.
 
+    They are turned at random, and as each body lies (``lying``, rotations from the shape's axes).
     ``label`` is (cubes, landmarks, 3): place of each landmark in voxels (z, y, x), NaN where it is
     not in the cube.
     """
 
     def __init__(self, cases: Sequence[PreparedCase], spacing_mm: float, steps: int, seed: int,
-                 ranges: Augmentation | None = None, cubes: int = CUBES) -> None:
+                 ranges: Augmentation | None = None, cubes: int = CUBES,
+                 lying: Sequence[np.ndarray] | None = None) -> None:
         self._cases, self._spacing = cases, spacing_mm
+        self._lying = [UNTURNED] * len(cases) if lying is None else lying
         self._steps, self._seed, self._cubes = steps, seed, cubes
         self._ranges = ranges or Augmentation()
         self._extractors = Extractors(cases)
@@ -65,7 +69,8 @@ class CubeBatches(Dataset):
             owners = np.append(owners, owner)
             middles.append(places_of_none(self._cases[owner], self._extractors, owner, 1, size,
                                           random, close_share=0.0)[0])
-        turned = turns(self._cubes, self._ranges, random)
+        turned = np.stack([self._lying[owner] for owner in owners]) @ turns(
+            self._cubes, self._ranges, random)
         image = torch.cat([self._extractors[owner].cubes(middle, size, CUBE, matrix[None])
                            for owner, middle, matrix in zip(owners, middles, turned, strict=True)])
         places = np.stack([
@@ -96,7 +101,7 @@ class VolumeBatches(Dataset):
         extent = case.size_mm * SHOWN_AROUND
         middle = np.array(case.origin) + (case.size_mm - case.spacing_mm) / 2
         if random.random() < PART_PROBABILITY:
-            part = extent * random.uniform(LEAST_SHARE, 1.0, 3)
+            part = extent * random.uniform(LEAST_SHOWN, 1.0, 3)
             middle = middle + random.uniform(-0.5, 0.5, 3) * (extent - part)
             extent = part
         matrix = turns(1, self._ranges, random)

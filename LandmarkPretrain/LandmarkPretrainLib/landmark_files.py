@@ -22,8 +22,8 @@ from ReadingRoomLib.results import whole_file
 
 from .landmark_formats import confidence_in, read_csv, read_fcsv, read_json
 
-SURE_FROM = 0.5
-"""Points with less confidence are to be looked at."""
+SURE = 0.8
+"""Landmarks with less confidence are to be looked at."""
 
 SCHEMA = ("https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/"
           "Resources/Schema/markups-schema-v1.0.3.json#")
@@ -147,23 +147,21 @@ def _text_of(path: Path) -> str:
                        "again.") from error
 
 
-def write_markups(path: str | Path, landmarks: Landmarks, sure_from: float = SURE_FROM) -> None:
+def write_markups(path: str | Path, landmarks: Landmarks) -> None:
     """Write landmarks as a list of points that Slicer opens.
 
-    Points with a confidence under ``sure_from`` are not locked and not selected, so that Slicer
+    Points with a confidence under :data:`SURE` are not locked and not selected, so that Slicer
     shows them in the other of the list's two colours and lets them be moved.
 
     Args:
         path: ``.mrk.json``.
         landmarks: to write.
-        sure_from: confidence from which a point is locked.
     """
     content = {"@schema": SCHEMA, "markups": [{
         "type": "Fiducial", "coordinateSystem": "LPS", "coordinateUnits": "mm",
         "locked": False, "fixedNumberOfControlPoints": False, "labelFormat": "%N-%d",
         "lastUsedControlPointNumber": len(landmarks),
-        "controlPoints": [_written(number, landmarks, sure_from)
-                          for number in range(len(landmarks))],
+        "controlPoints": [_written(number, landmarks) for number in range(len(landmarks))],
         "display": {"visibility": True, "color": [1.0, 0.65, 0.0],
                     "selectedColor": [0.2, 0.8, 0.4], "pointLabelsVisibility": True,
                     "textScale": 2.0, "glyphType": "Sphere3D", "glyphScale": 2.0,
@@ -173,8 +171,8 @@ def write_markups(path: str | Path, landmarks: Landmarks, sure_from: float = SUR
         unfinished.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
 
 
-def _written(number: int, landmarks: Landmarks, sure_from: float) -> dict[str, Any]:
-    sure = landmarks.confidence is None or bool(landmarks.confidence[number] >= sure_from)
+def _written(number: int, landmarks: Landmarks) -> dict[str, Any]:
+    sure = landmarks.confidence is None or bool(landmarks.confidence[number] >= SURE)
     return {"id": str(number + 1), "label": landmarks.names[number],
             "description": _description(number, landmarks),
             "position": landmarks.points[number].tolist(), "selected": sure,

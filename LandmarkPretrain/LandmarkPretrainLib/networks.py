@@ -49,7 +49,8 @@ class MiniVGG(nn.Module):
 
     def features(self, patches: torch.Tensor) -> torch.Tensor:
         """What it knows of patches (n, channels, pixels, pixels): (n, hidden), at least 0."""
-        return self.embed(self.encoder(patches))
+        # channels last: processors take half the time and less for small pictures so laid out
+        return self.embed(self.encoder(patches.contiguous(memory_format=torch.channels_last)))
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """Logits of the classes, (n, classes)."""

@@ -50,8 +50,8 @@ class PatchExtractor:
             points: (n, 3) LPS mm.
             size_mm: side of the patches, or several.
             pixels: along a side.
-            rotations: (n, 3, 3) matrices that turn the patches about their points; they may
-                scale, too.
+            rotations: (n, 3, 3) matrices, or (3, 3), that turn the patches about their points;
+                they may scale, too.
 
         Returns:
             float32 (n, 3 * number of sizes, pixels, pixels): axial, coronal, sagittal.

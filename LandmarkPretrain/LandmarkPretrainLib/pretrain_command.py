@@ -19,19 +19,16 @@ from ReadingRoomLib.live_training import CURVES, claim_folder
 from . import engines
 from .augmentation import USUAL_ROTATION
 from .engines import LandmarkModel, model_names
-from .evaluation import by_patient, calibrated, estimates, found_in, prepare_cases, recorded
+from .evaluation import PICTURES, calibrated, found_in, measured_on, prepare_cases
 from .landmark_cases import Case, Cases, read_cases
 from .landmark_errors import WITHIN_MM
 from .model_writing import Origin, write_model
-from .patch_evaluation import patch_answers
-from .pictures import draw_confusion, draw_gallery
 from .prepared_cases import PreparedCase
 from .pretraining import settings_of, train_recipe
 from .recipes import MODERN, PATCH_MM, Recipe
 from .shape_model import learn_shape
 
 MODEL, IMAGES, TRAINING = "model", "images", "training"
-CONFUSION, GALLERY = "confusion.png", "gallery.png"
 MODEL_NAME = "trained"
 RANDOM = "random"
 SHARES = {"training": 0.6, "validation": 0.2, "test": 0.2}
@@ -82,7 +79,7 @@ class Options:
 
     @property
     def built(self) -> Recipe:
-        return Recipe(self.recipe, self.patch_mm or PATCH_MM[self.modality], self.sizes, self.depth,
+        return Recipe(self.recipe, self.patch_mm or PATCH_MM, self.sizes, self.depth,
                       rotation=self.rotation)
 
 
@@ -207,23 +204,13 @@ def trained_parts(folder: Path) -> list[Path]:
 def _write(job: Job, options: Options, prepared: dict[str, list[PreparedCase]],
            model: LandmarkModel, steps: int, start: Bundle | None, origin: Origin | None) -> None:
     """Measure, and write everything into the job's folder."""
-    test = prepared["test"]
-    searched = test[:options.searched or None]
-    job.progress.stage("measure", len(searched) + len(test),
-                       "Measuring on cases that it was not trained on")
-    found = found_in(model, searched, job.device, job.progress.advance)
-    answers = patch_answers(model, test, job.seed, job.device,
-                            lambda done: job.progress.advance(len(searched) + done))
-    values = by_patient(found, searched, answers, options.within_mm)
+    measured = measured_on(prepared["test"], model, job, options.within_mm, options.searched)
     job.progress.stage("write", 1, "Writing the model")
-    draw_confusion(answers, model.names, job.folder / CONFUSION)
-    draw_gallery(answers, test, model.recipe.kind.sizes_mm, model.names, job.folder / GALLERY,
-                 job.seed)
     patients = len({case.patient for case in prepared["training"]})
-    origin = origin or _origin(options, model, len(test), start)
-    write_model(job.folder / MODEL, model, steps, patients, estimates(values), origin)
+    origin = origin or _origin(options, model, len(prepared["test"]), start)
+    write_model(job.folder / MODEL, model, steps, patients, measured.estimates, origin)
     bundle = verify_bundle(job.folder / MODEL)
-    files = {"model": MODEL, "confusion": CONFUSION, "gallery": GALLERY}
+    files = {"model": MODEL, **PICTURES}
     for part in trained_parts(options.work / TRAINING):
         for role, name in (("curves", CURVES), ("history", HISTORY)):
             target = f"{part.name}-{name}"
@@ -234,7 +221,7 @@ def _write(job: Job, options: Options, prepared: dict[str, list[PreparedCase]],
         models.keep_model(bundle.folder, engines.REGISTRY, options.name, options.overwrite)
     job.record(
         model=bundle.described() | {"card": f"{MODEL}/docs/README.md"}, files=files,
-        **recorded(values),
+        **measured.recorded(),
         landmarks=list(model.names), steps=steps, simulated=origin.simulated,
         parts={part: len(own) for part, own in prepared.items()}, kept_as=options.name or None)
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +18,8 @@ from .fields import CubeBatches, VolumeBatches, field_loss
 from .networks import LandmarkCascade, MiniVGG
 from .prepared_cases import PreparedCase
 from .recipes import MODERN, SEED, Recipe
+from .sampling import known
+from .shape_model import learn_shape
 from .training_patches import PatchBatches
 
 LOOKS = 4  # batches that the validation is
@@ -137,11 +138,18 @@ def _train_fields(recipe: Recipe, cases: Sequence[PreparedCase], seen: Sequence[
     network = LandmarkCascade(**recipe.arguments(landmarks))
     if start is not None:
         begin_with(network, start, same_names)
-    for part, batches, spacing in (
-            ("coarse", VolumeBatches, recipe.coarse_mm),
-            ("fine", partial(CubeBatches, cubes=recipe.cubes), recipe.fine_mm)):
-        data = batches(cases, spacing, settings[part].steps, settings[part].seed, recipe.ranges)
-        looked = [batches(seen, spacing, LOOKS, settings[part].seed + 1, UNCHANGED)[number]
+    shape = learn_shape([case.points for case in cases])
+    for part, spacing, ranges in (("coarse", recipe.coarse_mm, recipe.ranges),
+                                  ("fine", recipe.fine_mm, recipe.close_ranges)):
+        def batches(of, steps, seed, ranges, part=part, spacing=spacing):
+            if part == "coarse":
+                return VolumeBatches(of, spacing, steps, seed, ranges)
+            lying = [shape.turn(case.points, known(case.points).astype(float)) for case in of
+                     ] if recipe.posed else None
+            return CubeBatches(of, spacing, steps, seed, ranges, recipe.cubes, lying)
+
+        data = batches(cases, settings[part].steps, settings[part].seed, ranges)
+        looked = [batches(seen, LOOKS, settings[part].seed + 1, UNCHANGED)[number]
                   for number in range(LOOKS)] if seen else []
 
         def look(network: nn.Module, looked=looked) -> dict[str, float]:

@@ -6,12 +6,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .augmentation import USUAL_ROTATION, Augmentation
+from .augmentation import ANY_WAY, USUAL_ROTATION, Augmentation
 from .patches import PIXELS
 from .training_patches import PatchKind
 
 SEED, MODERN = "seed", "modern"
-PATCH_MM = {"CT": 64.0, "MR": 64.0, "other": 64.0}
+PATCH_MM = 64.0
 COARSE = 4  # voxels of the close look along one of the first
 RIGHT = 6.4  # a landmark is right within the side of a patch divided by this: 10 mm of 64
 WIDTHS = (32, 64, 128, 128)
@@ -56,6 +56,16 @@ class Recipe:
     @property
     def ranges(self) -> Augmentation:
         return Augmentation(rotation=self.rotation)
+
+    @property
+    def posed(self) -> bool:
+        """Whether the close look is turned as the first look says that the body lies."""
+        return self.name == MODERN and self.rotation >= ANY_WAY
+
+    @property
+    def close_ranges(self) -> Augmentation:
+        """Of the close look, which sees bodies turned in any way only by what is left of it."""
+        return Augmentation(rotation=USUAL_ROTATION) if self.posed else self.ranges
 
     @property
     def fine_mm(self) -> float:

@@ -83,7 +83,7 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
     for sentence in cases.warnings:
         job.warn(sentence)
     parts = parts_of(cases, job.seed)
-    usual = PATCH_MM[options.modality]
+    usual = PATCH_MM
     job.progress.stage("images", len(parts["training"]) + len(parts["validation"]),
                        "Reading the images")
     prepared = {}
@@ -154,7 +154,7 @@ def recipe_of(parameters: dict[str, Any]) -> Recipe:
 
 def _trial(optuna, trial: optuna.Trial, options: Options, names: tuple[str, ...], prepared,
            job: Job) -> float:
-    usual = PATCH_MM[options.modality]
+    usual = PATCH_MM
     recipe = recipe_of({
         "patch_mm": trial.suggest_float("patch_mm", SIDES[0] * usual, SIDES[1] * usual, log=True),
         "depth": trial.suggest_int("depth", DEPTHS[0], DEPTHS[-1]),

@@ -16,7 +16,7 @@ from .landmark_files import key_of
 from .pseudo_landmarks_table import DIRECTIONS, Part
 
 LEAST_VOXELS = 20
-LEAST_SHARE = 0.6  # of a structure that is its largest piece; of less, nobody knows which is it
+LEAST_PIECE = 0.6  # of a structure that is its largest piece; of less, nobody knows which is it
 BRIDGED_VOXELS = 2
 TOUCHING = np.ones((3, 3, 3), bool)
 
@@ -99,12 +99,12 @@ class Segmentation:
                     for axis in range(3))
         mask = np.isin(self.array[box], values)
         pieces, count, sizes = _pieces(mask, mask)
-        if sizes.max() < LEAST_SHARE * sizes.sum():  # thin ribs have gaps of a voxel or two
+        if sizes.max() < LEAST_PIECE * sizes.sum():  # thin ribs have gaps of a voxel or two
             pieces, count, sizes = _pieces(
                 mask, ndimage.binary_dilation(mask, TOUCHING, BRIDGED_VOXELS))
         if sizes.max() < LEAST_VOXELS:
             raise Skipped(f"{name} is too small")
-        if sizes.max() < LEAST_SHARE * sizes.sum():
+        if sizes.max() < LEAST_PIECE * sizes.sum():
             raise Skipped(f"{name} is in {count} pieces")
         return self._body(name, np.argwhere(pieces == 1 + sizes.argmax()), box)
 

@@ -23,7 +23,7 @@ MODES = 10  # directions in which shapes vary, at most
 PER_MODE = 6  # cases that each of them needs
 ROUNDS = 16  # of reweighting
 CUT = 4.685  # of Tukey's weights: 95 % efficient where errors are Gaussian
-LEAST_SHARE = 0.01  # of the shape's size: no landmark is known better than that
+LEAST_ERROR = 0.01  # of the shape's size: no landmark is known better than that
 START_SHARE = 0.12  # of the shape's size: how far off a landmark may lie before the fit
 NARROWED = 0.75  # of that, from round to round
 LEARNING_ROUNDS = 4
@@ -61,6 +61,14 @@ class ShapeModel:
         laid, trust = self._laid(points, trust)
         places, spread = self._conditional(laid(points), trust)
         return laid.back(places), spread / laid.scale
+
+    def turn(self, points: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """How a body lies: the rotation (3, 3) from shifts along the shape's axes to LPS mm.
+
+        Args as for :meth:`predict`; without any landmark the body is not turned.
+        """
+        trust = np.where(known(points), weights, 0.0)
+        return self._laid(points, trust)[0].turn if trust.any() else np.eye(3)
 
     def _laid(self, points: np.ndarray, trust: np.ndarray) -> tuple[Affine, np.ndarray]:
         """What lays the points onto the mean shape, and what trust is left in each of them."""
@@ -138,7 +146,7 @@ def learn_shape(cases: Sequence[np.ndarray]) -> ShapeModel:
     points = np.stack(cases)
     there = known(points)
     mean = _mean_shape(points, there)
-    least = max(LEAST_SHARE * size_of(mean), 1e-6)
+    least = max(LEAST_ERROR * size_of(mean), 1e-6)
     modes = min(MODES, len(points) // PER_MODE)
     shape = ShapeModel(mean, np.zeros((len(mean), 3, 0)), np.full(len(mean), least))
     for _ in range(LEARNING_ROUNDS):

@@ -22,7 +22,8 @@ from .learning_curves import HISTORY, draw_curves, read_history, table_of
 from .results import whole_file
 from .training import OtherSettings, TrainingSettings, Validation, train
 
-LOOKS = 40  # at the validation images, during a training
+LOOKS = 40  # at the validation images, during a training, at most
+APART = 10  # steps between two of them, so that a short training is not mostly looks
 REDRAWN_AFTER = 2.0  # seconds; a training may take more looks in them
 CURVES = "curves.png"
 LEARNED_FROM = "learned_from.txt"
@@ -46,7 +47,7 @@ def train_with_curves(
     Raises:
         BadInput: the folder holds a training with other settings.
     """
-    every = max(1, settings.steps // LOOKS)
+    every = min(settings.steps, max(APART, settings.steps // LOOKS))
     drawn = 0.0
 
     def draw() -> None:

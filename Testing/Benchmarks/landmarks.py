@@ -26,6 +26,7 @@ from LandmarkPretrainLib import pretrain_command, simulate_command, transfer_com
 from LandmarkPretrainLib.augmentation import Augmentation, turns
 from LandmarkPretrainLib.engines import load_model, model_of
 from LandmarkPretrainLib.evaluation import prepare_cases
+from LandmarkPretrainLib.label_efficiency import DRAWS
 from LandmarkPretrainLib.landmark_cases import read_cases
 from LandmarkPretrainLib.landmark_files import read_landmarks
 from LandmarkPretrainLib.patch_evaluation import PatchAnswers, patch_answers, shares_by_patient
@@ -40,14 +41,18 @@ MODULE = "LandmarkPretrain"
 PATCHES, PATCH_MM = 4000, 64.0
 ROUNDS = 5
 SKULLS = "landmarks_mouse_skull_microct"
-SKULL_PATCH_MM, SKULL_WITHIN_MM, FOLDS, SKULL_STEPS = 6.4, (0.2, 0.4, 1.0), 5, 300
+SKULL_PATCH_MM, SKULL_WITHIN_MM, FOLDS = 6.4, (0.2, 0.4, 1.0), 5
+SKULL_STEPS = {"seed": 600, "modern": 700}  # of each training
 ARTERIES = 150  # 100 to learn from and 50 to test, as published
+COMPARISONS = (("starter-seed", "adaboost"), ("starter-seed", "probe"),
+               ("starter-seed", "finetune"), ("starter", "adaboost"))
 LARGE = (400, 512, 512), (1.25, 0.78, 0.78)  # voxels (z, y, x) and their sides in mm
 PUBLISHED_TOP_1 = 0.944
 _DETECT = """
 import json, resource, sys, time
 begun = time.perf_counter()
 from pathlib import Path
+status = Path("/proc/self/status")  # its peak does not count what the parent process held
 from LandmarkPretrainLib.detect_command import Options, run
 from ReadingRoomLib.commands import run_job
 folder, seconds = Path(sys.argv[1]), []
@@ -57,8 +62,9 @@ for number in range(3):
                  output=folder / str(number)) as job:
         run(job, Options(folder / "ct.nrrd"), lambda text: None)
     seconds.append(time.perf_counter() - (started if number else begun))
-print(json.dumps({"cold": seconds[0], "warm": min(seconds[1:]),
-                  "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+peak = (int(status.read_text().split("VmHWM:")[1].split()[0]) if status.exists()
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(json.dumps({"cold": seconds[0], "warm": min(seconds[1:]), "peak_mb": peak / 1024,
                   "stages": json.loads((folder / "2" / "result.json").read_text())["timings"]}))
 """
 
@@ -166,7 +172,7 @@ def of_skulls(data: Path, output: Path) -> dict:
                for path in sorted((data / SKULLS).glob("*.nii.gz"))]
     each = len(entries) // FOLDS
     found: dict = {"specimens": len(entries), "split": f"{FOLDS} folds by specimen"}
-    for recipe in ("seed", "modern"):
+    for recipe in SKULL_STEPS:
         parts = []
         for fold in range(FOLDS):
             test = entries[fold * each:(fold + 1) * each]
@@ -177,7 +183,7 @@ def of_skulls(data: Path, output: Path) -> dict:
                 "training": [entry for entry in rest if entry not in seen], "validation": seen,
                 "test": test}), "utf-8")
             parts.append(_pretrained(output / f"skulls-{recipe}-{fold}", pretrain_command.Options(
-                listed, output / f"skulls-{recipe}-{fold}-work", recipe, steps=SKULL_STEPS,
+                listed, output / f"skulls-{recipe}-{fold}-work", recipe, steps=SKULL_STEPS[recipe],
                 patch_mm=SKULL_PATCH_MM, rotation=180,
                 modality="other", within_mm=SKULL_WITHIN_MM)))
         # folds have as many specimens each; an interval comes from the ten of them
@@ -227,15 +233,18 @@ def of_transfer(output: Path) -> dict:
         with run_job(module=MODULE, command="simulate", output=cohort) as job:
             simulate_command.run(job, simulate_command.Options("mra", ARTERIES), print)
     found = {}
-    for model in ("starter-seed", "starter"):
-        target = output / f"transfer-{model}"
+    for model, classifier in COMPARISONS:
+        target = output / f"transfer-{model}-{classifier}"
         begun = time.perf_counter()
         with run_job(module=MODULE, command="transfer", output=target, overwrite=True) as job:
             transfer_command.run(job, transfer_command.Options(
-                cohort / simulate_command.DATALIST, output / "transfer-work", model=model), print)
+                cohort / simulate_command.DATALIST, output / "transfer-work", model=model,
+                classifier=classifier,
+                # all weights of each draw would take hours
+                draws=0 if classifier == "finetune" else DRAWS), print)
         result = json.loads((target / "result.json").read_text("utf-8"))
-        found[model] = {name: result.get(name) for name in (
-            "finding", "data", "areas", "comparisons")} | {
+        found[f"{model}, {classifier}"] = {name: result.get(name) for name in (
+            "finding", "data", "areas", "comparisons", "efficiency")} | {
                 "seconds": round(time.perf_counter() - begun)}
     return found
 

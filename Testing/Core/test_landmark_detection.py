@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sets of landmarks that a body can have, what is chosen among candidates, and how sure it is."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from LandmarkPretrainLib import detection
 from LandmarkPretrainLib.confidence import EVIDENCE, Confidence, learn_confidence
-from LandmarkPretrainLib.detectors import Closer, CoarseMap, Guess, PatchDetector
+from LandmarkPretrainLib.detectors import Closer, CoarseMap, FieldDetector, Guess, PatchDetector
 from LandmarkPretrainLib.landmark_errors import errors_by_patient, radial_errors
 from LandmarkPretrainLib.networks import NONE
 from LandmarkPretrainLib.patches import PatchExtractor
@@ -73,6 +76,22 @@ def test_pose_and_size_do_not_count(shape):
     assert np.linalg.norm(after - again, axis=1).mean() < 3
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000))
+def test_how_a_body_lies_is_told_though_some_landmarks_lie(shape, seed):
+    random = np.random.default_rng(seed)
+    turn = Rotation.random(random_state=random).as_matrix()
+    upright = body(seed)
+    found = upright @ turn.T * random.uniform(0.7, 1.4) + random.normal(0, 80, 3)
+    wrong = random.choice(COUNT, 5, replace=False)
+    found[wrong] += random.normal(0, 150, (5, 3))
+    told = shape.turn(found, np.ones(COUNT))
+    expected = turn @ shape.turn(upright, np.ones(COUNT))
+    assert np.allclose(told @ told.T, np.eye(3), atol=1e-9)
+    assert np.linalg.det(told) == pytest.approx(1.0)
+    assert np.degrees(Rotation.from_matrix(told @ expected.T).magnitude()) < 6
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_few_landmarks_are_no_failure(shape, count):
     found = np.full((COUNT, 3), np.nan)
@@ -110,6 +129,8 @@ NAMES = tuple(f"landmark {number}" for number in range(COUNT))
 
 class Oracle:
     """Stands for a network: bright places where landmarks are, and brighter ones elsewhere."""
+
+    posed = False
 
     def __init__(self, truth, impostors=(), absent=()):
         self.truth, self.impostors, self.absent = truth, set(impostors), set(absent)
@@ -234,6 +255,30 @@ def test_patches_are_asked_for_on_lattices_that_become_finer():
     assert np.linalg.norm(close.points[0] - target) < 0.75
     assert close.names[0] > 0.9
     assert torch.isfinite(coarse.names).all() and NONE == 0
+
+
+class Beside(torch.nn.Module):
+    """A field: the landmark is where, six voxels to the body's left of it, there is a light."""
+
+    def forward(self, cubes):
+        moved = 12 * torch.roll(cubes, -6, dims=4)
+        return torch.cat([torch.zeros_like(moved) + 4, moved], 1)
+
+
+def test_the_close_look_is_turned_as_the_body_lies():
+    turn = Rotation.from_euler("xyz", (140, -30, 75), degrees=True).as_matrix()
+    target, spacing = np.array([41.3, 38.6, 44.1]), 1.0
+    light = target + turn @ [6.0, 0.0, 0.0]
+    grid = np.stack(np.meshgrid(*[np.arange(80.0)] * 3, indexing="ij"), -1)[..., ::-1]
+    array = np.exp(-np.square(grid - light).sum(-1) / (2 * 2.0**2)).astype(np.float32)
+    extractor = PatchExtractor(sitk.GetImageFromArray(array))
+    detector = FieldDetector(SimpleNamespace(fine=Beside()), 4.0, spacing,
+                             MemoryFallback(64, "cpu", pytest.fail), posed=True)
+    start = target[None] + [2.0, -1.0, 1.5]
+    for known_turn, limit in ((turn, True), (np.eye(3), False)):
+        guess = Guess(start, start, np.array([50.0]), known_turn)
+        found = detector.closer(extractor, guess, np.array([0])).points[0]
+        assert (np.linalg.norm(found - target) < 0.5) == limit
 
 
 # ------------------------------------------------------------------------- confidence and errors

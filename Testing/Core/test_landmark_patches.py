@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Patches against one interpolation after the other, and what is drawn from them for training."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -226,6 +228,23 @@ def test_places_in_a_turned_box_show_the_landmark(cases, seed):
             shift = matrix @ ((index - (np.array(shape) - 1) / 2)[::-1] * 2.0)
             assert np.allclose(box[tuple(index.astype(int))],
                                extractor.values((middle + shift)[None]), atol=1e-3)
+
+
+def test_cubes_show_bodies_as_if_they_lay_alike(cases):
+    """Whichever way a body lies, its cubes have the landmarks in the same directions."""
+    case = cases[2]
+    turn = rotation((0.4, -1.1, 2.6))
+    turned = replace(case, points=case.points @ turn.T)
+    apart = case.points[:, None] - case.points
+    seen = 0
+    for number in range(6):
+        batch = fields.CubeBatches([turned], 3.0, 6, 0, augmentation.UNCHANGED, 4, [turn])[number]
+        for places in batch["label"].double().numpy()[..., ::-1] * 3.0:
+            found = places[:, None] - places
+            both = np.isfinite(found)
+            seen += both.all(2).sum() - np.isfinite(places).all(1).sum()
+            assert np.allclose(found[both], apart[both], atol=1e-3)
+    assert seen > 20
 
 
 def test_the_loss_of_a_field_falls_where_it_should():
