@@ -3,6 +3,7 @@ import enum
 import os
 from typing import Annotated
 
+import qt
 import slicer
 from slicer import (
     vtkMRMLMarkupsFiducialNode,
@@ -17,6 +18,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadab
 
 from LandmarkPretrainSlicerLib import detection_result, detection_view, points
 from LandmarkPretrainSlicerLib.detection_result import LandmarkPretrainResult
+from LandmarkPretrainSlicerLib.scene_cases import SIMULATED
 from ReadingRoomSlicerLib import jobs, samples, settings, views, volumes
 from ReadingRoomSlicerLib.module import ReadingRoomLogic, ReadingRoomWidget
 
@@ -55,7 +57,9 @@ SAMPLE = samples.Sample(
     "import sys; from pathlib import Path; import SimpleITK;"
     "from ReadingRoomLib.phantoms.trunk import simulate_trunk;"
     "path = Path(sys.argv[1]) / 'CTTrunkSimulated.nrrd';"
-    "SimpleITK.WriteImage(simulate_trunk((17, 0)).image, str(path), useCompression=True);"
+    "image = simulate_trunk((17, 0)).image;"
+    f"image.SetMetaData('{SIMULATED}', 'yes');"
+    "SimpleITK.WriteImage(image, str(path), useCompression=True);"
     "print(path)",
     None,
     "https://github.com/ReadingRoom/SlicerReadingRoom",
@@ -132,6 +136,7 @@ class LandmarkPretrainWidget(ReadingRoomWidget):
         self.setUpPanel(LandmarkPretrainLogic(),
                         os.path.join(jobs.libraryFolder(LIBRARY), LIBRARY, "models.json"))
         self.ui.doubtsLabel.setStyleSheet("color: #8a4b00;")
+        self.ui.resultTable.textElideMode = qt.Qt.ElideMiddle  # left and right are at the end
         for name, title, make in (("cases", _("1 Landmarks"), self._makeCases),
                                   ("pretraining", _("2 Pretrain"), self._makePretraining),
                                   ("transfer", _("3 Transfer"), self._makeTransfer)):
@@ -260,13 +265,21 @@ class LandmarkPretrainWidget(ReadingRoomWidget):
         doubts = detection_view.doubts(manifest)
         self.ui.doubtsLabel.text = "\n".join(doubts)
         self.ui.doubtsLabel.visible = bool(doubts)
+        self.ui.doubtsLabel.toolTip = detection_view.calibration(manifest)
         self.showStateOfViews(
             (self.ui.volumeRenderingButton, views.isVolumeRendered(result.inputVolume)))
 
     def onResultClicked(self, row, column) -> None:
         """Called when the user wants to see a landmark."""
         result = self.logic.resultOf(self._parameterNode)
-        if result and not points.jumpTo(result.landmarks, self.panel.keyOfRow(row)):
+        if not result:
+            return
+        name = self.panel.keyOfRow(row)
+        if reason := result.manifest.get("not_found", {}).get(name):
+            self.panel.showMessage(detection_view.whyNotFound(name, reason))
+        elif points.jumpTo(result.landmarks, name):
+            self.panel.showMessage("")
+        else:
             self.panel.showMessage(_("This landmark was removed or renamed."))
 
     def onVolumeRendering(self, show) -> None:
@@ -324,7 +337,8 @@ class LandmarkPretrainLogic(ReadingRoomLogic):
         :param device: "auto", "cpu", "cuda" or "mps".
         :param seed: start of the random numbers.
         :param previous: an earlier result that is replaced if it is of the same image and still
-          has the name it was given; otherwise new nodes are made.
+          has the name it was given; otherwise new nodes are made. Landmarks that were moved since
+          are kept under another name.
         :param wait: return when it is done, instead of at once.
         :param onProgress: called with stage, done, total, message.
         :param onFinished: called with the result.

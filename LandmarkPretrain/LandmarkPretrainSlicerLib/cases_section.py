@@ -22,6 +22,7 @@ HEADERS = (
     (_("Landmarks"), _("How many points the case has.")),
     (_("In all"), _("How many of them all cases have.")),
 )
+STRUCTURES = "structures.seg.nrrd"  # names no patient
 _FORBIDDEN = set('/\\:*?"<>|')
 
 
@@ -55,6 +56,7 @@ class CasesPanel:
         ui.findCasesButton.connect("clicked(bool)", self.onFindCasesButton)
         ui.removeCaseButton.connect("clicked(bool)", self.onRemoveCaseButton)
         ui.writeListButton.connect("clicked(bool)", self.onWriteListButton)
+        ui.cancelCaseButton.connect("clicked(bool)", self.onCancelCaseButton)
         ui.casesTable.connect("cellChanged(int,int)", self._onCellChanged)
         ui.casesTable.connect("cellClicked(int,int)", self._onCellClicked)
         ui.casesTable.connect("itemSelectionChanged()", self._check)
@@ -130,12 +132,14 @@ class CasesPanel:
             (ui.writeListButton, self._reasonNotToWrite(), _(
                 "Write the images, their landmarks and the list, to learn from in the next"
                 " section.")),
+            (ui.removeCaseButton,
+             "" if self._selected() else _("Select a case of the table first."),
+             _("Take the selected cases out of this list; they stay in the scene.")),
         ):
             button.enabled = not reason
             button.toolTip = reason or toolTip
-        ui.removeCaseButton.enabled = bool(self._selected())
         ui.caseWidget.enabled = not running
-        ui.casesProgressBar.visible = running
+        ui.casesRunWidget.visible = running
 
     def _reasonNotToAdd(self) -> str:
         if self._running is not None:
@@ -252,7 +256,8 @@ class CasesPanel:
         previous = next((case for case in self.cases if case.volume == volumeNode), None)
 
         def prepare(folder):
-            path = os.path.join(folder, "structures.seg.nrrd")
+            path = os.path.join(folder, STRUCTURES)
+            _completeGeometry(segmentationNode, volumeNode)
             segmentations.writeAsOneLayer(segmentationNode, path)
             return ["landmarks", path, "--output", os.path.join(folder, "result"),
                     *(["--table", rules] if rules else []), "--progress", "json"]
@@ -275,7 +280,8 @@ class CasesPanel:
 
         def failed(code, sentence, log):
             self._running = None
-            self.showMessage(sentence, isError=code != "CANCELLED")
+            self.showMessage(sentence.replace(STRUCTURES, segmentationNode.GetName()),
+                             isError=code != "CANCELLED")
             self._check()
 
         with slicer.util.tryWithErrorDisplay(_("The landmarks could not be derived.")):
@@ -284,6 +290,10 @@ class CasesPanel:
             self._running = segmentationNode
             self._progress.start()
         self._check()
+
+    def onCancelCaseButton(self, checked=False) -> None:
+        """Stop deriving landmarks; the cases stay as they are."""
+        self.runner.cancel()
 
     def _onProgress(self, stage, done, total, message) -> None:
         self.showMessage(message or stage)
@@ -297,17 +307,27 @@ class CasesPanel:
         with slicer.util.tryWithErrorDisplay(_("The list cannot be written."), waitCursor=True):
             self.showMessage(_("Writing the images..."))
             slicer.app.processEvents()
+            self.showMessage("")  # seen until this is done, or when it cannot be
             path = scene_cases.writeList(self.cases, folder, self.ui.listNameLineEdit.text.strip())
             self.ui.listFolderPathLineEdit.addCurrentPathToHistory()
             try:
                 warnings = scene_cases.checkList(path)
             except ReadingRoomError as error:
                 shutil.rmtree(os.path.dirname(path))
-                self.showMessage(error.message, isError=True)
+                self.showMessage(scene_cases.withNames(error.message, self.cases), isError=True)
             else:
-                self.showMessage("\n".join([_("Written to {path}").format(path=path), *warnings]))
+                self.showMessage("\n".join([
+                    _("Written to {path}, from which section 2 now learns.").format(path=path),
+                    *(scene_cases.withNames(sentence, self.cases) for sentence in warnings)]))
                 self._owner.onListWritten(path)
         self._check()
+
+
+def _completeGeometry(segmentationNode, volumeNode) -> None:
+    """Give a segmentation without a grid that of its image; else all structures seem cut off."""
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    if not segmentationNode.GetSegmentation().GetConversionParameter(name):
+        segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
 
 
 def _isSegmentation(node) -> bool:

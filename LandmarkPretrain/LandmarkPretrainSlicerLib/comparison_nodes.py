@@ -10,6 +10,12 @@ from ReadingRoomSlicerLib import results, tables
 
 ARMS = {"landmarks": _("landmarks"), "imagenet": _("ImageNet"), "random": _("random weights"),
         "cifar": _("CIFAR-10")}
+MEANING = {
+    "landmarks": _("The network of the model, which learned landmarks."),
+    "imagenet": _("AlexNet, which learned photographs; fetched when it is needed first (64 MB)."),
+    "random": _("Networks of the same build that learned nothing."),
+    "cifar": _("A network of the same build that learned the small photographs of CIFAR-10."),
+}
 COLORS = {"landmarks": (0.0, 0.45, 0.70), "imagenet": (0.84, 0.37, 0.0),
           "random": (0.45, 0.45, 0.45), "cifar": (0.0, 0.62, 0.45)}
 OTHER_COLOR = (0.8, 0.47, 0.65)
@@ -32,10 +38,20 @@ def fileNamed(manifest, name: str) -> str:
     return os.path.join(manifest["folder"], name)
 
 
+def _placed(node, name: str):
+    """Put a node into the folder of its comparison, where the Data module shows it; return it."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    scene = hierarchy.GetSceneItemID()
+    folder = hierarchy.GetItemChildWithName(scene, name) or hierarchy.CreateFolderItem(scene, name)
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), folder)
+    return node
+
+
 def showTable(path: str, name: str, what: str):
     """Put a CSV file into the scene as a table node; columns of numbers are numbers."""
     rows = tables.readRows(path)
-    node = results.nodeFor("vtkMRMLTableNode", _("{name}, {what}").format(name=name, what=what))
+    node = _placed(results.nodeFor(
+        "vtkMRMLTableNode", _("{name}, {what}").format(name=name, what=what)), name)
     tables.setColumns(node, {key: _numbers([row[key] for row in rows]) for key in rows[0]}
                       if rows else {})
     return node
@@ -58,19 +74,20 @@ def showCurves(path: str, name: str):
     title, across, upwards, acrossTitle, upwardsTitle = CURVES[os.path.basename(path)]
     rows = [row for row in tables.readRows(path)
             if _isNumber(row[across]) and " - " not in row["arm"]]  # no differences between arms
-    chart = results.nodeFor("vtkMRMLPlotChartNode", f"{name}, {title}")
+    chart = _placed(results.nodeFor("vtkMRMLPlotChartNode", f"{name}, {title}"), name)
     chart.SetTitle(title)
     chart.SetXAxisTitle(acrossTitle)
     chart.SetYAxisTitle(upwardsTitle)
     chart.SetXAxisLogScale(across == "weak_learners")
     for arm in dict.fromkeys(row["arm"] for row in rows):
         own = [row for row in rows if row["arm"] == arm]
-        table = results.nodeFor("vtkMRMLTableNode", f"{name}, {title}, {ARMS.get(arm, arm)}")
+        table = _placed(results.nodeFor(
+            "vtkMRMLTableNode", f"{name}, {title}, {ARMS.get(arm, arm)}"), name)
         tables.setColumns(table, {key: [float(row[key]) for row in own]
                                   for key in (across, upwards, "low", "high")})
         for column, style in ((upwards, "solid"), ("low", "dots"), ("high", "dots")):
-            chart.AddAndObservePlotSeriesNodeID(
-                _series(table, across, column, arm, style).GetID())
+            series = _placed(_series(table, across, column, arm, style), name)
+            chart.AddAndObservePlotSeriesNodeID(series.GetID())
     return chart
 
 

@@ -17,13 +17,16 @@ from ReadingRoomSlicerLib import results, tables, views, volumes
 
 from . import detection_view, points
 
+MOVED_MM = 0.05  # more than what rounding does
+
 
 @dataclass
 class LandmarkPretrainResult:
     """The nodes of one result.
 
     inputVolume - in which the landmarks lie.
-    landmarks - a point for each; those that are not sure are not selected and not locked.
+    landmarks - a point for each; those that are not sure are not selected. What may be wrong is
+      not locked: those that are not sure, or all where the model learned from simulated images.
     landmarkTable - position, confidence, and error where landmarks were given.
     report - what was run (the content of result.json).
     """
@@ -56,6 +59,9 @@ def loadResult(manifest, volumeNode, previous) -> LandmarkPretrainResult:
     if previous and previous.inputVolume != volumeNode:
         previous = None
     name = volumeNode.GetName()
+    if previous and isCorrected(previous):
+        previous.landmarks.SetName(slicer.mrmlScene.GenerateUniqueName(
+            _("{name} landmarks, corrected").format(name=name)))
     nodes = {part: results.nodeFor(className, text.format(name=name),
                                    previous and getattr(previous, part))
              for part, (className, text) in {
@@ -66,12 +72,25 @@ def loadResult(manifest, volumeNode, previous) -> LandmarkPretrainResult:
     result = LandmarkPretrainResult(volumeNode, **nodes)
     points.read(result.landmarks,
                 os.path.join(manifest["folder"], manifest["files"]["landmarks"]), volumeNode)
+    if manifest["model"]["simulated"]:
+        for number in range(result.landmarks.GetNumberOfControlPoints()):
+            result.landmarks.SetNthControlPointLocked(number, False)
     tables.setColumns(result.landmarkTable, detection_view.columns(manifest))
     results.keepManifest(result.report, manifest)
     for node in nodes.values():
         volumes.placeWith(node, volumeNode)
     views.showBackground(volumeNode)
     return result
+
+
+def isCorrected(result) -> bool:
+    """Whether points were moved, renamed, added or removed since they were found."""
+    found = result.manifest.get("landmarks", [])
+    places = points.pointsIn(result.landmarks, result.inputVolume)
+    return points.namesOf(result.landmarks) != [one["name"] for one in found] or any(
+        abs(sign * new - old) > MOVED_MM
+        for one, place in zip(found, places, strict=True)
+        for sign, new, old in zip((-1, -1, 1), place, one["position_lps_mm"], strict=True))
 
 
 def export(result, folder: str) -> str:

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a clinician reads of the landmarks that were found."""
+"""What a clinician reads of the landmarks that were found.
 
+How sure a model is was calibrated on images like those that it learned from. Where these were
+simulated, a number of per cent would promise what nobody has measured, so there are words only; the
+numbers are in the table node and in the files.
+"""
+
+import re
 import statistics
 
 from slicer.i18n import tr as _
@@ -10,11 +16,11 @@ from ReadingRoomSlicerLib.panel import ResultRow
 LANDMARK = (_("Landmark"), _("Click to see it."))
 POSITION = (_("R, A, S"), _(
     "Where it was found in the image, mm: to the right, to the front, upwards."))
-CONFIDENCE = (_("Sure"), _("How probable it is that the landmark lies where it was found."))
+CHANCE = (_("Chance"), _("How probable it is that the landmark lies where it was found."))
 ERROR = (_("Error"), _("Distance to the given landmark of the same name, mm."))
-STATE = (_("Check"), _("Landmarks that are not sure, in orange; they can be moved."))
-HEADERS = (LANDMARK, POSITION, CONFIDENCE, STATE)
-HEADERS_WITH_ERROR = (LANDMARK, POSITION, CONFIDENCE, ERROR, STATE)
+SURE = _("Sure")
+HEADERS = (LANDMARK, POSITION, (SURE, ""))
+ALMOST_ONE = 0.99
 
 
 def isCompared(manifest) -> bool:
@@ -24,26 +30,45 @@ def isCompared(manifest) -> bool:
 
 def headers(manifest) -> tuple:
     """Titles of the columns and what they mean."""
-    return HEADERS_WITH_ERROR if isCompared(manifest) else HEADERS
+    return (LANDMARK, POSITION, *([] if manifest["model"]["simulated"] else [CHANCE]),
+            *([ERROR] if isCompared(manifest) else []), (SURE, calibration(manifest)))
+
+
+def calibration(manifest) -> str:
+    """What "sure" means, and for which images that is known."""
+    return _("Sure: probably within {mm} mm of where it belongs. Calibrated on images like those"
+             " that the model learned from: {images}.").format(
+                 mm=f"{manifest['right_mm']:g}", images=manifest["model"]["trained_on"])
 
 
 def rows(manifest) -> list:
-    """A line for each landmark, those to be checked first."""
+    """A line for each landmark: those to be checked first, those that were not found last."""
     found = sorted(manifest["landmarks"], key=lambda one: one["sure"])
-    return [ResultRow(one["name"], _values(one, isCompared(manifest)), not one["sure"],
-                      toolTip=_("Click to see it.") if one["sure"] else _(
-                          "Not sure: click to see it, and move it where it belongs."))
-            for one in found]
+    empty = [""] * (len(headers(manifest)) - 2)
+    return [
+        *(ResultRow(one["name"], _values(manifest, one), not one["sure"],
+                    toolTip=_("{name}: click to see it.").format(name=one["name"]))
+          for one in found),
+        *(ResultRow(name, [name, *empty, _("not found")], dimmed=True,
+                    toolTip=whyNotFound(name, reason))
+          for name, reason in sorted(manifest.get("not_found", {}).items()))]
 
 
-def _values(one, compared: bool) -> list:
+def whyNotFound(name: str, reason: str) -> str:
+    """A sentence about a landmark that was not found."""
+    return _("{name} was not found: {reason}.").format(name=name, reason=reason)
+
+
+def _values(manifest, one) -> list:
     left, posterior, superior = one["position_lps_mm"]
-    values = [one["name"], f"{-left:.0f}, {-posterior:.0f}, {superior:.0f}",
-              f"{one['confidence']:5.0%}"]
-    if compared:
+    values = [one["name"], f"{-left:.0f}, {-posterior:.0f}, {superior:.0f}"]
+    if not manifest["model"]["simulated"]:
+        chance = one["confidence"]
+        values.append("> 99 %" if chance > ALMOST_ONE else f"{100 * chance:4.0f} %")
+    if isCompared(manifest):
         error = one.get("error_mm")
         values.append("" if error is None else f"{error:6.1f}")
-    return [*values, "" if one["sure"] else _("check")]
+    return [*values, _("yes") if one["sure"] else _("no: check")]
 
 
 def summary(manifest) -> str:
@@ -52,9 +77,10 @@ def summary(manifest) -> str:
     unsure = sum(not one["sure"] for one in found)
     sentences = [_("{count} landmarks were found.").format(count=len(found))]
     if unsure:
-        sentences.append(_("{count} of them are not sure: check them.").format(count=unsure))
+        sentences.append(_("{count} of them are not sure: check them first.").format(count=unsure))
     if missing := manifest.get("not_found"):
-        sentences.append(_("Not found: {names}.").format(names=", ".join(sorted(missing))))
+        sentences.append(_("{count} were not found: click one at the end of the table to read"
+                           " why.").format(count=len(missing)))
     errors = [one["error_mm"] for one in found if one.get("error_mm") is not None]
     if errors:
         sentences.append(_(
@@ -66,8 +92,10 @@ def summary(manifest) -> str:
 
 def doubts(manifest) -> list:
     """All that argues against the result, each sentence once."""
-    learned = [_("The model learned from simulated images only: what it finds in a real patient is"
-                 " not known to be right.")] if manifest["model"]["simulated"] else []
+    model = manifest["model"]
+    learned = [_("How sure the model is was calibrated on {images}. In a real patient it can be"
+                 " sure and wrong: check every landmark.").format(
+                     images=re.split("[,;]", model["trained_on"])[0])] if model["simulated"] else []
     said = [sentence for sentence in manifest.get("warnings", []) if "not sure" not in sentence]
     return list(dict.fromkeys([*learned, *said]))
 

@@ -11,6 +11,7 @@ from ReadingRoomLib.learning_curves import HISTORY
 from ReadingRoomSlicerLib.training_panel import TrainingPanel, chosen, menu
 
 from . import comparison_nodes
+from .section_parts import purpose, rememberApart
 
 PRETRAIN, SEARCH = "pretrain", "search"
 RANDOM = "random"
@@ -37,6 +38,8 @@ class PretrainingPanel(TrainingPanel):
         super().__init__(library, title, owner)
         ui = self.ui
         ui.trainingCollapsibleButton.text = _("2 Pretrain")
+        ui.trainingOptionsLayout.insertRow(0, purpose(_(
+            "Teach a network the landmarks of a list. It can then be chosen as model above.")))
         ui.trainingDataPathLineEdit.toolTip = _(
             "File that names the images, their landmarks and patients: a MONAI datalist (.json),"
             " such as the one that the section above writes.")
@@ -63,6 +66,7 @@ class PretrainingPanel(TrainingPanel):
         self._showChoice({})
         self.showModels()
         self._onWorkChanged()
+        rememberApart(ui.trainingDataPathLineEdit, "LandmarkPretrainCases")
 
     def _addModelOptions(self) -> None:
         self.recipeComboBox = menu(
@@ -107,6 +111,9 @@ class PretrainingPanel(TrainingPanel):
 
     def _onWorkChanged(self, index=None) -> None:
         searches = self.command == SEARCH
+        self.ui.trainingNameLineEdit.toolTip = _(
+            "Name of the folder that the result goes into.") if searches else _(
+            "What the model will be called in the list of models, and its folder.")
         form = self.ui.trainingOptionsLayout
         for part, shown in (
             (self.recipeComboBox, not searches), (self.startComboBox, not searches),
@@ -192,8 +199,8 @@ class PretrainingPanel(TrainingPanel):
                                else f"{name} {value}" for name, value in best.items()))
         if not said:
             return ""
-        return _("In cases that it was not trained on, with 95 % intervals: {measured}.").format(
-            measured="; ".join(said))
+        return _("In cases that it was not trained on (in brackets 95 % intervals): {measured}."
+                 ).format(measured="; ".join(said))
 
     def _showChoice(self, pictures: dict) -> None:
         """Offer pictures by title, and show the first."""
@@ -211,7 +218,6 @@ class PretrainingPanel(TrainingPanel):
     def _onPictureChosen(self, index) -> None:
         if index >= 0:
             self.showPicture(chosen(self.pictureComboBox))
-
 
     def onOpenButton(self, checked=False) -> None:
         """Open the picture that is shown."""

@@ -3,8 +3,10 @@
 
 import json
 import os
+import shutil
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import slicer
 from slicer.i18n import tr as _
@@ -14,6 +16,9 @@ from ReadingRoomSlicerLib import results, volumes
 from . import points
 
 LIST = "list.json"
+SIMULATED = "ReadingRoom.Simulated"
+"""Attribute of a volume node, or key in the header of a NRRD file: the image shows no patient."""
+_HEADER_BYTES = 65_536
 
 
 @dataclass
@@ -34,6 +39,23 @@ def volumesOfScene() -> list:
     """The images of the scene."""
     return [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
             if node.GetImageData() and not node.IsA("vtkMRMLLabelMapVolumeNode")]
+
+
+def isSimulated(volumeNode) -> bool:
+    """Whether an image is marked as simulated: its node, or the NRRD file that it came from.
+
+    Slicer's general reader takes no key of the header over to the node.
+    """
+    if volumeNode.GetAttribute(SIMULATED):
+        return True
+    storageNode = volumeNode.GetStorageNode()
+    path = storageNode.GetFullNameFromFileName() if storageNode else ""
+    if not (path and os.path.isfile(path)):
+        return False
+    with open(path, "rb") as file:
+        start = file.read(_HEADER_BYTES)
+    return start.startswith(b"NRRD") and f"\n{SIMULATED}:=".encode() in start.replace(
+        b"\r", b"").partition(b"\n\n")[0]
 
 
 def pairsOfScene() -> list:
@@ -131,7 +153,9 @@ def namesSentence(cases) -> str:
 
 
 def writeList(cases, folder: str, name: str) -> str:
-    """Write images, points and the list of them into a new folder.
+    """Write images, points and the list of them into a new folder; nothing stays on failure.
+
+    The list says when some of the images are simulated.
 
     :return: path of the list.
     :raises FileExistsError: there is a folder of this name.
@@ -139,16 +163,32 @@ def writeList(cases, folder: str, name: str) -> str:
     """
     target = os.path.join(folder, name)
     os.makedirs(target)
-    entries = []
-    for number, case in enumerate(cases, 1):
-        image, landmarks = f"case-{number:03}.nrrd", f"case-{number:03}.mrk.json"  # no patient
-        volumes.writeVolume(case.volume, os.path.join(target, image))
-        points.write(case.markups, case.volume, os.path.join(target, landmarks))
-        entries.append({"image": image, "landmarks": landmarks, "patient": case.patient})
-    path = os.path.join(target, LIST)
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump({"training": entries}, file, indent=1)
+    try:
+        entries = []
+        for number, case in enumerate(cases, 1):
+            image, landmarks = _imageFile(number), f"case-{number:03}.mrk.json"
+            volumes.writeVolume(case.volume, os.path.join(target, image))
+            points.write(case.markups, case.volume, os.path.join(target, landmarks))
+            entries.append({"image": image, "landmarks": landmarks, "patient": case.patient})
+        content = {"simulated": True} if any(isSimulated(case.volume) for case in cases) else {}
+        path = os.path.join(target, LIST)
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(content | {"training": entries}, file, indent=1)
+    except Exception:
+        shutil.rmtree(target)
+        raise
     return path
+
+
+def _imageFile(number: int) -> str:
+    return f"case-{number:03}.nrrd"  # names no patient
+
+
+def withNames(sentence: str, cases) -> str:
+    """A sentence about the files of a list, about the images of the scene."""
+    for number, case in enumerate(cases, 1):
+        sentence = sentence.replace(_imageFile(number), case.volume.GetName())
+    return sentence
 
 
 def checkList(path: str) -> list:
@@ -158,8 +198,11 @@ def checkList(path: str) -> list:
     :raises ReadingRoomError: it would refuse the list.
     """
     from LandmarkPretrainLib.landmark_cases import read_cases
+    from ReadingRoomLib.datalists import content_of
 
-    return read_cases(path, "other", least_patients=1).warnings
+    simulated = [_("Some images are simulated; what is learned from this list says so.")] if (
+        content_of(Path(path)).get("simulated")) else []
+    return simulated + read_cases(path, "other", least_patients=1).warnings
 
 
 def loadDerived(manifest, volumeNode, segmentationNode):

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from ReadingRoomSlicerLib.training_panel import TrainingPanel, chosen, menu
 
 from . import comparison_nodes
+from .section_parts import purpose, rememberApart
 
 CHOSEN_AT_FIRST = ("landmarks", "imagenet", "random")
 OWN = "file"
@@ -31,11 +32,13 @@ class TransferPanel(TrainingPanel):
         super().__init__(library, title, owner)
         ui = self.ui
         ui.trainingCollapsibleButton.text = _("3 Transfer")
+        ui.trainingOptionsLayout.insertRow(0, purpose(_(
+            "How well are lesions told from normal places when a network has learned landmarks"
+            " first, or something else, or nothing?")))
         ui.trainingDataLabel.text = _("List of lesions:")
         ui.trainingDataPathLineEdit.toolTip = _(
             "File that names the images, their lesions (points or masks; an empty file of points"
             " where there is none) and patients: a MONAI datalist (.json).")
-        ui.trainingNameLineEdit.text = RESULTS
         ui.trainingNameLineEdit.toolTip = _("Name of the folder that the result goes into.")
         for part in (ui.trainingStepsSpinBox, ui.trainingStepsLabel):
             part.visible = False
@@ -53,8 +56,12 @@ class TransferPanel(TrainingPanel):
         self.charts = {}
         self._pictures = {}
         self._report = ""
+        # these look at all of the above
         self.showModels()
+        self._onArmsChanged()
         self._onRegionChanged()
+        ui.trainingNameLineEdit.text = RESULTS
+        rememberApart(ui.trainingDataPathLineEdit, "LandmarkPretrainLesions")
 
     def _addArms(self) -> None:
         self.modelComboBox = menu((), _("The model that learned landmarks."))
@@ -67,15 +74,14 @@ class TransferPanel(TrainingPanel):
             checkBox = qt.QCheckBox(title)
             checkBox.checked = name in CHOSEN_AT_FIRST
             checkBox.connect("toggled(bool)", self._onArmsChanged)
+            checkBox.toolTip = comparison_nodes.MEANING[name]
             layout.addWidget(checkBox, number // 2, number % 2)
             self.armCheckBoxes[name] = checkBox
-        widget.toolTip = _("With what the networks begin that are compared.")
-        self.addOption(_("Begin with:"), widget)
+        self.addOption(_("Compare:"), widget)
         self.cifarPathLineEdit = _pathLineEdit(_(
             "The archive of CIFAR-10 (cifar-10-binary.tar.gz), which is not shipped."))
         self.cifarPathLineEdit.connect("currentPathChanged(QString)", self.checkCanStart)
         self.addOption(_("CIFAR-10:"), self.cifarPathLineEdit)
-        self._onArmsChanged()
 
     def _addRegion(self) -> None:
         self.regionComboBox = menu(

@@ -226,17 +226,29 @@ def test_apply_to_landmarks_and_back_from_a_scene_file(widget, tmp_path):
     ui = widget.ui
     table = ui.resultTable
     assert [table.item(0, column).text().strip() for column in range(table.columnCount)] == [
-        "hip right", "25, 5, -20", "12%", "", "check"]
-    assert table.item(2, 0).text() == "hip left" and table.item(2, 3).text().strip() == "3.0"
+        "hip right", "25, 5, -20", "", "no: check"]
+    assert [table.item(2, column).text().strip() for column in (0, 2, 3)] == [
+        "hip left", "3.0", "yes"]
+    assert [table.item(3, column).text() for column in (0, 3)] == ["carina", "not found"]
     assert "3 landmarks were found. 1 of them are not sure" in ui.resultSummaryLabel.text
-    assert "Not found: carina" in ui.resultSummaryLabel.text
+    assert "1 were not found" in ui.resultSummaryLabel.text
     assert "1 given ones: mean 3.0 mm" in ui.resultSummaryLabel.text
-    assert "simulated images only" in ui.doubtsLabel.text and "coarse" in ui.doubtsLabel.text
     assert views.isBackground(volume)
 
-    # a click jumps to where the point is now
+    # what was learned from simulated images promises no per cent, and all of it can be moved
+    assert "calibrated on simulated toys. In a real patient" in ui.doubtsLabel.text
+    assert "within 10 mm" in ui.doubtsLabel.toolTip and "bent at random" in ui.doubtsLabel.toolTip
+    assert "coarse" in ui.doubtsLabel.text
+    assert not any("%" in table.item(row, column).text()
+                   for row in range(table.rowCount) for column in range(table.columnCount))
+    assert not any(result.landmarks.GetNthControlPointLocked(number) for number in range(3))
+
+    # a click says why a landmark is missing, or jumps to where the point is now
+    widget.onResultClicked(3, 0)
+    assert ui.messageLabel.text == "carina was not found: outside the image."
     result.landmarks.SetNthControlPointPositionWorld(2, 1.0, 2.0, 3.0)
     widget.onResultClicked(0, 0)
+    assert ui.messageLabel.text == ""
     slice_node = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
     shown = slicer.util.arrayFromVTKMatrix(slice_node.GetSliceToRAS())[:3, 3]
     assert np.allclose(shown, [1, 2, 3], atol=4.1)
@@ -263,19 +275,39 @@ def test_apply_to_landmarks_and_back_from_a_scene_file(widget, tmp_path):
     process_events(lambda: widget._parameterNode is not None)
     restored = widget.logic.resultOf(widget._parameterNode)
     assert restored.manifest == manifest
-    assert table.rowCount == 3 and restored.landmarks.GetNumberOfControlPoints() == 3
+    assert table.rowCount == 4 and restored.landmarks.GetNumberOfControlPoints() == 3
 
-    # the nodes are used again; a landmark that was removed is said
+    # what was corrected is kept, other nodes are used again; a landmark that was removed is said
     widget._parameterNode.truth = None
+    first = applied(widget)
+    assert first.landmarks != restored.landmarks and first.report == restored.report
+    assert first.landmarks.GetName() == "Müller, Hans landmarks"
+    assert restored.landmarks.GetName() == "Müller, Hans landmarks, corrected"
     again = applied(widget)
-    assert again.landmarks == restored.landmarks
-    assert table.columnCount == 4
+    assert again.landmarks == first.landmarks
+    assert table.columnCount == 3
     again.landmarks.RemoveAllControlPoints()
     widget.onResultClicked(0, 0)
     assert "removed or renamed" in ui.messageLabel.text
     slicer.mrmlScene.RemoveNode(again.landmarks)
     widget.enter()
     assert not ui.resultHintLabel.isHidden()
+
+
+def test_only_what_learned_from_real_images_says_per_cent(widget, finds):
+    finds([[name, place, chance] for (name, place, _), chance in
+           zip(PLACES, (0.9996, 0.851, 0.12), strict=True)])
+    widget._parameterNode.inputVolume = add_volume()
+    widget._parameterNode.recipe = type(widget._parameterNode.recipe).SEED
+    result = applied(widget)
+    table = widget.ui.resultTable
+    assert [table.horizontalHeaderItem(column).text() for column in range(4)] == [
+        "Landmark", "R, A, S", "Chance", "Sure"]
+    assert "CT of a list" in table.horizontalHeaderItem(3).toolTip()
+    assert [table.item(row, 2).text().strip() for row in range(4)] == ["12 %", "> 99 %", "85 %", ""]
+    assert "calibrated" not in widget.ui.doubtsLabel.text
+    assert [bool(result.landmarks.GetNthControlPointLocked(number)) for number in range(3)] == [
+        True, True, False]
 
 
 def test_what_was_found_is_no_truth_for_itself(widget):
@@ -375,6 +407,7 @@ def test_a_list_is_gathered_written_and_learned_from(widget, cases, tmp_path):
     slicer.mrmlScene.RemoveNode(marks)
     cases.show()
     assert table.rowCount == 1
+    assert "Select a case" in ui.removeCaseButton.toolTip
     table.selectRow(0)
     ui.removeCaseButton.click()
     assert table.rowCount == 0 and volume.GetScene()
@@ -387,8 +420,62 @@ def test_a_list_that_would_be_refused_is_not_kept(cases, tmp_path):
     marks.SetNthControlPointPosition(3, 0.0, 500.0, 0.0)
     cases.ui.listFolderPathLineEdit.currentPath = str(tmp_path)
     cases.ui.writeListButton.click()
-    assert '"navel" of case-002.nrrd lies' in cases.ui.casesMessageLabel.text
+    assert '"navel" of Case 2 lies' in cases.ui.casesMessageLabel.text
     assert not (tmp_path / "landmark-cases").exists()
+
+
+def test_a_list_that_cannot_be_written_leaves_nothing(cases, tmp_path):
+    resource = pytest.importorskip("resource")
+
+    for number in (1, 2):
+        cases.add(*add_case(number))
+    cases.ui.listFolderPathLineEdit.currentPath = str(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # as a disk that is full
+    try:
+        cases.ui.writeListButton.click()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert cases.ui.casesMessageLabel.text == ""
+    assert not (tmp_path / "landmark-cases").exists()
+    cases.ui.writeListButton.click()
+    assert "Written to" in cases.ui.casesMessageLabel.text
+
+
+@pytest.mark.timeout(900)  # a trunk is simulated
+def test_a_list_says_that_images_are_simulated(widget, cases, tmp_path):
+    """That of the sample is in its file; a node that says so itself may come from anywhere."""
+    import slicer
+
+    from LandmarkPretrainSlicerLib import scene_cases
+
+    def written(name, *volumes):
+        cases.cases = []
+        for number, volume in enumerate(volumes):
+            bounds = [0.0] * 6
+            volume.GetRASBounds(bounds)
+            shift = np.reshape(bounds, (3, 2)).mean(1)
+            cases.add(volume, add_points(RAS, [place + shift for place in RAS.values()],
+                                         f"Points {number}"))
+        cases.ui.listFolderPathLineEdit.currentPath = str(tmp_path)
+        cases.ui.listNameLineEdit.text = name
+        cases.ui.writeListButton.click()
+        said = "simulated" in cases.ui.casesMessageLabel.text
+        content = json.loads((tmp_path / name / "list.json").read_text())
+        assert len(content["training"]) == len(volumes) and said == bool(content.get("simulated"))
+        return content
+
+    real = [add_volume("A"), add_volume("B")]
+    saved = add_volume("C")
+    assert slicer.util.saveNode(saved, str(tmp_path / "C.nrrd"))
+    assert "simulated" not in written("real", *real, saved)
+    widget.ui.sampleButton.click()
+    process_events(lambda: not widget.sampleLoader.running, 600)
+    sample = widget._parameterNode.inputVolume
+    assert scene_cases.isSimulated(sample) and not sample.GetAttribute(scene_cases.SIMULATED)
+    assert written("with-sample", real[0], sample)["simulated"] is True
+    real[1].SetAttribute(scene_cases.SIMULATED, "yes")
+    assert written("marked", *real)["simulated"] is True
 
 
 def test_what_belongs_together_is_found(cases):
@@ -448,7 +535,11 @@ def test_a_segmentation_becomes_landmarks(cases, tmp_path, monkeypatch):
     cases._check()
     assert ui.addCaseButton.enabled and "Derive" in ui.addCaseButton.toolTip
     ui.addCaseButton.click()
-    assert not ui.casesProgressBar.isHidden() and not ui.addCaseButton.enabled
+    assert not ui.casesRunWidget.isHidden() and not ui.addCaseButton.enabled
+    ui.cancelCaseButton.click()
+    assert cases._running is None and not cases.cases and ui.addCaseButton.enabled
+    assert ui.casesRunWidget.isHidden()
+    ui.addCaseButton.click()
     process_events(lambda: cases._running is None)
     assert f"4 landmarks; not derived: {len(read_table()) - 4}." in ui.casesMessageLabel.text
     marks = cases.cases[0].markups
@@ -475,6 +566,34 @@ def test_a_segmentation_becomes_landmarks(cases, tmp_path, monkeypatch):
     assert "cannot be found" in ui.addCaseButton.toolTip
     slicer.mrmlScene.Clear(False)
     assert ui.casesTable.rowCount == 0
+
+
+def test_a_segmentation_without_a_grid_is_taken_on_that_of_its_image(cases):
+    import slicer
+
+    volume = add_volume("Scan")
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Organs")
+    labels = np.zeros((30, 40, 50), np.uint8)
+    labels[10:20, 10:20, 10:20] = 1
+    label_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "spleen")
+    slicer.util.updateVolumeFromArray(label_node, labels)
+    label_node.CopyOrientation(volume)
+    slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(label_node, segmentation)
+    part = segmentation.GetSegmentation().GetNthSegment(0)
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    segmentation.GetSegmentation().SetConversionParameter(name, "")
+    part.SetName("elbow")
+    cases.ui.caseVolumeSelector.setCurrentNode(volume)
+    cases.ui.caseLandmarksSelector.setCurrentNode(segmentation)
+    cases.ui.addCaseButton.click()
+    process_events(lambda: cases._running is None)
+    assert "Organs gives none of the" in cases.ui.casesMessageLabel.text
+    part.SetName("kidney_left")
+    segmentation.GetSegmentation().SetConversionParameter(name, "")
+    cases.ui.addCaseButton.click()
+    process_events(lambda: cases._running is None)
+    assert "landmarks; not derived" in cases.ui.casesMessageLabel.text
+    assert len(cases.cases) == 1
 
 
 # 2 Pretrain and 3 Transfer
@@ -597,6 +716,9 @@ def test_transfer_ends_in_tables_charts_and_report(widget, warm, tmp_path, monke
     assert section.charts[titles[0]].GetXAxisLogScale()
     compared = tables.columns(slicer.util.getNode("compared, comparisons"))
     assert compared == {"first": ["landmarks"], "second": ["random"], "difference": [0.1]}
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    folder = hierarchy.GetItemChildWithName(hierarchy.GetSceneItemID(), "compared")
+    assert hierarchy.GetNumberOfItemChildren(folder) == 1 + 3 * (1 + 2 * (1 + 3))
     section.chartComboBox.currentIndex = 3
     assert not section.ui.showCurvesButton.enabled
     section.chartComboBox.currentIndex = 1
@@ -610,6 +732,30 @@ def test_transfer_ends_in_tables_charts_and_report(widget, warm, tmp_path, monke
     slicer.mrmlScene.RemoveNode(section.charts[titles[1]])
     section.ui.showCurvesButton.click()
     assert "removed from the scene" in section.ui.trainingMessageLabel.text
+
+
+def test_lists_of_lesions_and_of_landmarks_are_remembered_apart(widget, tmp_path):
+    """And a section opens with the paths of last time."""
+    def opened(section):
+        lists = section.ui.trainingDataPathLineEdit
+        path = tmp_path / f"{lists.settingKey}.json"
+        path.write_text("{}")
+        return lists, str(path)
+
+    paths = []
+    for section in (widget.pretraining, widget.transfer):
+        lists, path = opened(section)
+        lists.currentPath = path
+        lists.addCurrentPathToHistory()
+        section.ui.trainingFolderPathLineEdit.currentPath = str(tmp_path)
+        section.ui.trainingFolderPathLineEdit.addCurrentPathToHistory()
+        paths.append(path)
+    again = [widget._makePretraining(), widget._makeTransfer()]
+    assert [section.ui.trainingDataPathLineEdit.currentPath for section in again] == paths
+    assert len(set(paths)) == 2
+    for section in again:
+        assert section.ui.startTrainingButton.enabled, section.ui.startTrainingButton.toolTip
+        section.cleanup()
 
 
 def test_without_a_model_nothing_can_be_transferred(widget, tmp_path):

@@ -72,7 +72,9 @@ def detect(volume: Path, output: OutputOption, model: str = "starter", truth: Pa
                     given[row["name"]] - np.array(row["position_lps_mm"])))
         job.warn("1 of 3 landmarks are not sure: check them.")
         job.warn("The image is coarse.")
-        job.record(model={"name": model, "simulated": True}, landmarks=rows,
+        trained_on = {"starter": "simulated toys, bent at random"}.get(model, "CT of a list")
+        job.record(model={"name": model, "simulated": model == "starter",
+                          "trained_on": trained_on}, landmarks=rows, right_mm=10.0,
                    not_found={"carina": "outside the image"}, size=image.GetSize(),
                    files={"landmarks": "landmarks.mrk.json"})
 
