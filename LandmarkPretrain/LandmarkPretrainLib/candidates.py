@@ -4,7 +4,7 @@
 In vessels these are round places: a tube curves across its length only, an aneurysm in all
 directions, and so do bends and branchings, less. The filter is that for dots of Li, Sone & Doi
 (*Selective enhancement filters for nodules, vessels, and airway walls in two- and three-dimensional
-CT scans*, Med Phys 2003), as used for aneurysms in MRA by Arimura et al. (Acad Radiol 2004).
+CT scans*, Med Phys 2003); Arimura et al. (Acad Radiol 2004) found aneurysms in MRA with such a one.
 Elsewhere they are blobs, bright or dark, of several sizes: maxima of the normalised Laplacian of
 Gaussians in space and scale (Lindeberg, *Feature detection with automatic scale selection*, IJCV
 1998). The step must miss nothing; what follows sorts out.
@@ -90,9 +90,9 @@ def match(points: np.ndarray, lesions: Sequence[LesionLike],
           mask: sitk.Image | None = None) -> np.ndarray:
     """Which lesion each candidate lies on.
 
-    A candidate is on a lesion when it is no farther from its centre than its radius (as in the
-    ADAM challenge: Timmins et al., NeuroImage 2021), or than 2 mm: the smallest lesions are as
-    wide as two voxels, and a place is known to about one.
+    A candidate is on a lesion when it is no farther from its centre than its radius (the largest
+    one in the ADAM challenge: Timmins et al., NeuroImage 2021), or than 2 mm: the smallest lesions
+    are as wide as two voxels, and a place is known to about one.
 
     Args:
         points: (n, 3) LPS mm.

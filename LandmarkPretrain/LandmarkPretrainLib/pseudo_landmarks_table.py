@@ -20,7 +20,8 @@ A CSV file with the columns ``landmark,structures,rule,argument`` that a spreads
   ============================ ==========================================================
 
 Lines that begin with ``#`` are comments. The default table is for the 117 structures of
-TotalSegmentator v2 (Wasserthal et al., Radiology: Artificial Intelligence 2023).
+TotalSegmentator v2; the first version, of 104, is that of Wasserthal et al., Radiology: Artificial
+Intelligence 2023.
 """
 
 from __future__ import annotations
@@ -93,9 +94,9 @@ def read_table(path: str | Path | None = None) -> list[Rule]:
     """
     path = Path(path or DEFAULT_TABLE)
     rules: list[Rule] = []
+    names: set[str] = set()
     for number, row in _rows(path):
         rule = _rule(row, f"{path.name} is wrong in line {number}")
-        names = {key_of(other.landmark) for other in rules}
         if key_of(rule.landmark) in names:
             raise BadInput(f'{path.name} is wrong in line {number}: "{rule.landmark}" stands in a '
                            "line above, too.")
@@ -104,6 +105,7 @@ def read_table(path: str | Path | None = None) -> list[Rule]:
                 raise BadInput(f'{path.name} is wrong in line {number}: "{part.structure}" is no '
                                "landmark of a line above.")
         rules.append(rule)
+        names.add(key_of(rule.landmark))
     if not rules:
         raise BadInput(f"{path.name} names no landmark: give it lines of {','.join(COLUMNS)}.")
     return rules

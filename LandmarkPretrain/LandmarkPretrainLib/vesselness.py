@@ -4,8 +4,8 @@
 What is bright against its surroundings and round in cross-section, as its second derivatives tell
 (Frangi et al., *Multiscale vessel enhancement filtering*, MICCAI 1998), is a vessel or what is
 attached to one. Frangi's factor that lowers blobs against tubes is left out, because aneurysms are
-blobs; what is left lowers sheets, as Antiga's measure for objects of dimension 0 and 1 does
-(*Generalizing vesselness with respect to dimensionality and shape*, Insight J 2007). Derivatives
+blobs; what is left lowers sheets and what is faint. (Antiga's generalisation, Insight J 2007, has
+either that factor, for objects of dimension 1, or lowers tubes, too, for dimension 0.) Derivatives
 are computed only where something is bright, a few per cent of a volume, so that it is quick.
 
 All thresholds come from the image: from the signal of tissue around, its spread, and the signal of

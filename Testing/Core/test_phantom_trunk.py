@@ -25,8 +25,10 @@ from ReadingRoomLib.phantoms.trunk import (
     simulate_trunk,
 )
 from ReadingRoomLib.phantoms.trunk_grid import Grid, Placement
+from ReadingRoomLib.phantoms.trunk_limb_bones import build_limb_bones
 from ReadingRoomLib.phantoms.trunk_names import CODES, PUBLIC
 from ReadingRoomLib.phantoms.trunk_patient import draw_patient
+from ReadingRoomLib.phantoms.trunk_shapes import Canvas
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "labels_totalsegmentator_gt_s0327_s0328"
 COARSE = TrunkSettings(spacing=(4.0, 4.0, 4.0), noise=(4.0, 5.0), thickness=(0.5, 1.0),
@@ -226,6 +228,32 @@ def test_ribs_lie_around_the_lungs_and_organs_within_the_belly(trunks):
         assert np.median(image[organs]) > 0
         top = np.argwhere(mask_of(trunk, ("liver",)))[:, 0].max()
         assert top < np.argwhere(mask_of(trunk, ("trachea",)))[:, 0].min()
+
+
+def undeformed(low, high, spacing: float) -> Canvas:
+    """An empty map of a box of standard coordinates, x, y, z."""
+    still = Placement((1, 1, 1), (0, 0, 0), 0.0, (0, 0, 0), Randomness(0))
+    shape = tuple(int((b - a) / spacing) for a, b in zip(low[::-1], high[::-1], strict=True))
+    return Canvas(Grid(shape, (spacing,) * 3, tuple(map(float, low))), still, CODES)
+
+
+def places_of(canvas: Canvas, name: str) -> np.ndarray:
+    """Standard points (n, 3) of a structure."""
+    return canvas.at[:, canvas.regions == CODES[name]].T
+
+
+def test_the_pubic_bones_are_as_close_as_those_of_adults():
+    canvas = undeformed((-30, -90, -125), (30, -45, -85), 0.5)
+    random = Randomness(0)
+    canvas.draw(build_limb_bones(draw_patient(random)[0], random)[0])
+    left, right = places_of(canvas, "hip_left"), places_of(canvas, "hip_right")
+    inner = left[:, 0].min(), right[:, 0].max()
+    # means of its middle part in images: Becker et al., J Anat 2010, table 2
+    assert 2.6 <= inner[0] - inner[1] <= 5.9
+    assert inner[0] == pytest.approx(-inner[1], abs=0.5)
+    x, y, z = left[left[:, 0].argmin()]
+    disc = places_of(canvas, "costal_cartilages")
+    assert np.any(np.all(np.isclose(disc, (0, y, z)), axis=1))
 
 
 @settings(max_examples=15, deadline=None)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Simulated time-of-flight MR angiograms of the head, with saccular aneurysms of known size.
 
-Arteries at the base of the brain are those of :mod:`.head_vessel_anatomy`, with the variants and
-widths that are published; each person's pass elsewhere, bend and branch otherwise
-(:mod:`.head_vessel_tree`). Aneurysms sit where UCAS Japan found them, as often
+Arteries at the base of the brain are those of :mod:`.head_vessel_anatomy`, which says what of their
+widths and variants is published and what assumed; each person's pass elsewhere, bend and branch
+otherwise (:mod:`.head_vessel_tree`). Aneurysms sit where UCAS Japan found them, about as often
 (:mod:`.head_vessel_aneurysms`). Bends, branchings that widen, infundibula, veins and fat are there
 to mislead a detector. The image is that of :mod:`.head_vessel_image`. How many patients have no
 aneurysm, or two, is this project's choice.

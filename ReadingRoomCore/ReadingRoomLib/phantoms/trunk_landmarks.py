@@ -3,6 +3,19 @@
 
 Lowest, highest, foremost and so on are meant in the patient's own axes before pose and elastic
 deformation, which carry the points along.
+
+Where the simulation departs from a landmark's meaning:
+
+- ``lung_apex``: of the rounded apex, 36 mm off the midline. A wedge of lung beside the windpipe,
+  20 mm off the midline, reaches 10 mm higher;
+- ``costophrenic_recess``: a tip of the lung thinner than 6 mm goes on for 9 to 15 mm below it,
+  beside the spine. In front the lung ends lower than behind, before a fat belly as low as L2 or
+  L3, which is not so in people;
+- ``symphysis_pubis_superior``: in the disc, 6 mm above the inner edges of the bones, which are
+  round.
+
+They stay: models have been trained on them, and the painting draws lungs in a box around them, so
+that other lungs would give all images other noise.
 """
 
 from __future__ import annotations
@@ -45,9 +58,9 @@ _BOTH = {
     "femoral_head": "centre of the {side} femoral head",
     "anterior_superior_iliac_spine": "foremost end of the {side} iliac crest",
     "posterior_superior_iliac_spine": "hindmost end of the {side} iliac crest",
-    "lung_apex": "highest point of the {side} lung",
+    "lung_apex": "highest point of the {side} lung",  # of its rounded part
     "lung_base": "highest point of the {side} half of the diaphragm, under the lung's base",
-    "costophrenic_recess": "lowest point of the {side} lung, behind",
+    "costophrenic_recess": "lowest point of the {side} lung, behind",  # where still 6 mm thick
     "kidney_upper_pole": "upper pole of the {side} kidney",
     "kidney_lower_pole": "lower pole of the {side} kidney",
     "kidney_hilum": "middle of the inner border of the {side} kidney",

@@ -11,6 +11,9 @@ from .trunk_patient import SIDES, Patient, body_y
 from .trunk_shapes import Shape, Solid, Tube, smooth_line, smooth_tube, tube
 
 HIP = np.array([89.0, -2.0, -78.0])  # centre of the left femoral head
+# half of the distance between the pubic bones where it is least. Means of adults in images are 2.6
+# to 5.9 mm (Becker et al., J Anat 2010, table 2), more only at its front in axial CT
+HALF_SYMPHYSIS_MM = 2.0
 
 
 def build_limb_bones(patient: Patient, random: Randomness) -> tuple[list[Shape], Marks]:
@@ -95,7 +98,10 @@ def _hip(patient: Patient, side: str, sign: float, random: Randomness, shapes: l
         shapes.append(Tube(name, line, np.linspace(7, 4.5, len(line)), stretch=(1, .8, .8)))
     joint = at(54, body_y(-20) + 16, -20)
     tuber = at(62, 40, -138)
-    pubis = np.array([sign * 12, -66, -104.0])
+    pubis = np.array([sign * (HALF_SYMPHYSIS_MM + 9), -66, -104.0])
+    if side == "left":  # before both bones, which border it
+        shapes.append(Solid("costal_cartilages", np.array([0, -66, -106.0]), (4, 8, 17)))
+        marks["symphysis_pubis_superior"] = np.array([0, -67, -91.0])
     shapes += [
         tube(name, (*(head + [-sign * 12, 50, 28]), 9), (*joint, 12), stretch=(1.3, 1, 1)),
         Solid(name, head + [-sign * 3, 3, 3], (33, 33, 33)),
@@ -114,9 +120,6 @@ def _hip(patient: Patient, side: str, sign: float, random: Randomness, shapes: l
     top = crest[np.argmax(crest[:, 2])]
     marks[f"iliac_crest_{side}"] = top + [0, 0, 5]
     marks[f"ischial_tuberosity_{side}"] = tuber + [0, 0, -14]
-    if side == "left":
-        shapes.append(Solid("costal_cartilages", np.array([0, -66, -106.0]), (4, 8, 17)))
-        marks["symphysis_pubis_superior"] = np.array([0, -67, -91.0])
 
 
 def _femur(patient: Patient, side: str, sign: float, random: Randomness, shapes: list,

@@ -175,7 +175,10 @@ def _lungs(canvas: Canvas, mask: np.ndarray) -> None:
 
 
 def _lung_marks(patient: Patient) -> Marks:
-    """Highest and lowest points of the lungs, looked for on a fine grid of standard points."""
+    """Highest and lowest points of the lungs; :mod:`.trunk_landmarks` says how nearly.
+
+    The lowest one is where a lung, behind and 20 mm off the midline or more, is still 6 mm thick.
+    """
     marks = {}
     for side, sign in SIDES.items():
         marks[f"lung_apex_{side}"] = (APEX_CENTRE + [0, 0, APEX_AXES[2] - 1.0]) * [sign, 1, 1]
