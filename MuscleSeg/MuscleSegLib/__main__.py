@@ -57,6 +57,26 @@ def segment(
 
 
 @app.command()
+def measure(
+    ct: Annotated[Path, typer.Argument(help="CT: DICOM folder, NIfTI, NRRD, MetaImage.")],
+    segmentation: Annotated[Path, typer.Argument(
+        help="Its segmentation: labels.nrrd or segmentation.seg.nrrd of a result, or any file that "
+             "names its muscles.")],
+    output: OutputOption,
+    progress: ProgressOption = "bar",
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Measure each muscle and compare the sides; writes a table, a picture, DICOM and meshes."""
+    with run_job(
+        module="MuscleSeg", command="measure", output=output, progress=progress,
+        overwrite=overwrite,
+    ) as job:
+        from .measure_command import Options, run
+
+        run(job, Options(ct, segmentation), typer.echo)
+
+
+@app.command()
 def structures() -> None:
     """List the 22 structures with their label values."""
     from .structures import STRUCTURES

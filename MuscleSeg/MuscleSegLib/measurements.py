@@ -56,7 +56,7 @@ def measure(
     count, hounsfield, doubt, ends = (np.zeros(256) for _ in range(4))
     for z in range(len(labels)):  # slice by slice: no second copy of the scan
         plane = labels[z]
-        box = _box(plane)
+        box = occupied(plane)
         if box is None:
             continue
         values = plane[box].ravel()
@@ -80,7 +80,8 @@ def measure(
     return found
 
 
-def _box(plane: np.ndarray) -> tuple[slice, slice] | None:
+def occupied(plane: np.ndarray) -> tuple[slice, slice] | None:
+    """Rows and columns of a slice of labels between which there are any; None in an empty one."""
     rows = np.flatnonzero(plane.any(1))
     if not len(rows):
         return None
