@@ -260,7 +260,7 @@ def transfer(
     with run_job(
         module="LandmarkPretrain", command="transfer", output=output, progress=progress,
         device=device, seed=seed, overwrite=overwrite,
-        parameters={"arms": arms, "model": model, "region": region, "classifier": classifier,
+        parameters={"arms": arms, "model": model, "region": Path(region), "classifier": classifier,
                     "patch_mm": patch_mm, "draws": draws},
     ) as job:
         from .transfer_command import Options, run

@@ -8,7 +8,6 @@ Viola & Jones, CVPR 2001). One fit gives the scores of all numbers of weak learn
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -59,7 +58,10 @@ def boost(features: np.ndarray, lesion: np.ndarray, learners: int = LEARNERS,
     standard = Standard(features)
     try:
         ensemble.fit(standard(features), lesion.astype(int), sample_weight=weights)
-    except ValueError:  # no threshold on any feature is better than chance
+    except ValueError as error:
+        if "worse than random" not in str(error):
+            raise
+        # no threshold on any feature is better than chance
         return lambda given: np.zeros((learners, len(given)))
 
     def score(given: np.ndarray) -> np.ndarray:
@@ -83,10 +85,12 @@ def probe(features: np.ndarray, lesion: np.ndarray, patients: np.ndarray, seed: 
     model = LogisticRegression(class_weight="balanced", max_iter=2000)
     if folds > 1:
         split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        model = GridSearchCV(model, {"C": STRENGTHS}, scoring="roc_auc", cv=split)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a fold of one class has no area and is not counted
-            model.fit(standard(features), lesion, groups=patients)
+        # a fold of one class has no area, and with it no strength would have one
+        parts = [part for part in split.split(features, lesion, patients)
+                 if all(0 < lesion[half].mean() < 1 for half in part)]
+    if folds > 1 and parts:
+        model = GridSearchCV(model, {"C": STRENGTHS}, scoring="roc_auc", cv=parts)
+        model.fit(standard(features), lesion)
     else:
         model.set_params(C=1e-3).fit(standard(features), lesion)
     return lambda given: model.decision_function(standard(given))[None]

@@ -202,6 +202,8 @@ def _on_cubes(image: sitk.Image | None, region: sitk.Image, least: float
     inside = sitk.GetArrayFromImage(share) > 0.5
     if not inside.any():  # thinner than a cube
         inside = sitk.GetArrayFromImage(share) > 0.05
+    if not inside.any():  # and much smaller
+        inside = sitk.GetArrayFromImage(share) > 0
     if image is None:
         return None, inside, share
     values = sitk.GetArrayFromImage(on_cubes(sitk.Cast(image, sitk.sitkFloat32), step))

@@ -20,6 +20,7 @@ from ReadingRoomLib.estimates import Estimate
 from .transfer_bootstrap import estimate
 
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+TOGETHER = 100  # resamplings at a time: each needs as many numbers as there are false marks
 MISSED = -np.inf  # the score of a lesion without a candidate
 
 
@@ -96,6 +97,9 @@ class FreeResponse:
         """
         if weights is None:
             weights = np.ones((1, self.patients))
+        if len(weights) > TOGETHER:
+            return np.concatenate([self.sensitivities(weights[start:start + TOGETHER], rates)
+                                   for start in range(0, len(weights), TOGETHER)])
         cases = weights[:, self._patients].sum(1)
         so_far = np.cumsum(weights[:, self._false_patients], axis=1)
         lesions = weights[:, self._lesion_patients].astype(float)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,9 @@ def _read_npz(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
                            for part in ("kernel", "bias"))
                      for number in range(len(AlexNetFeatures.WIDTHS))]
         take_over(AlexNetFeatures(), found)
-    except (KeyError, ValueError, TypeError, RuntimeError, OSError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, TypeError, RuntimeError, OSError, EOFError, zlib.error,
+            zipfile.BadZipFile) as error:
         raise refusal from error
+    if not all(np.isfinite(part).all() for pair in found for part in pair):
+        raise refusal
     return found

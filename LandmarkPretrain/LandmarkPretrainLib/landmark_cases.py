@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.spatial import cKDTree
 
 from ReadingRoomLib.datalists import Pair, check_apart, read_pairs
 from ReadingRoomLib.errors import BadInput
@@ -138,7 +139,7 @@ def check_inside(landmarks: Landmarks, image: sitk.Image, name: str) -> None:
     spacing, size = np.array(image.GetSpacing()[:3]), np.array(image.GetSize()[:3])
     columns = len(image.GetOrigin())
     axes = np.reshape(image.GetDirection(), (columns, columns))[:3, :3] * spacing
-    if abs(np.linalg.det(axes)) < 1e-9:
+    if columns < 3 or abs(np.linalg.det(axes)) < 1e-9:
         return  # what is wrong with such an image is said where it is read
     inside = np.linalg.solve(axes, (landmarks.points - image.GetOrigin()[:3]).T).T
     beyond = (np.maximum(np.maximum(-0.5 - inside, inside - size + 0.5), 0) * spacing).max(axis=1)
@@ -176,14 +177,12 @@ def _header(path: Path) -> sitk.ImageFileReader | None:
 
 
 def _check_places(landmarks: Landmarks, name: str) -> None:
-    points = landmarks.points
-    for number, point in enumerate(points):
-        same = np.flatnonzero(np.abs(points[:number] - point).max(axis=1, initial=0)
-                              < SAME_PLACE_MM)
-        if same.size:
-            raise BadInput(f'The landmarks "{landmarks.names[same[0]]}" and '
-                           f'"{landmarks.names[number]}" of {name} lie at one place: correct one '
-                           "of them, or leave it out.")
+    apart, nearest = cKDTree(landmarks.points).query(landmarks.points, 2, p=np.inf)
+    same = np.flatnonzero(apart[:, 1] < SAME_PLACE_MM)  # the nearest but the point itself
+    if same.size:
+        first, second = sorted({same[0], *nearest[same[0]]})[:2]
+        raise BadInput(f'The landmarks "{landmarks.names[first]}" and "{landmarks.names[second]}" '
+                       f"of {name} lie at one place: correct one of them, or leave it out.")
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,9 @@ _AXES = {("l", "p", "s"): "LPS", ("r", "a", "s"): "RAS", ("x", "y", "z"): None}
 _COMMENT = re.compile(r"#\s*([A-Za-z ]+?)\s*[=:]\s*(.*?)[\s,;]*$")
 _FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 _FCSV_DEFINED = "2"  # vtkMRMLMarkupsNode::PositionDefined
-_CONFIDENCE = re.compile(r"\bconfidence\s*[=:]?\s*([01](?:\.\d*)?)", re.IGNORECASE)
+_CONFIDENCE = re.compile(  # all of a number: how "5e-05" and "10 %" begin is no confidence
+    r"\bconfidence\s*[=:]?\s*((?>(?:\d+(?:[.,]\d+)?|[.,]\d+)(?:e[+-]?\d+)?))(?!\s*%)",
+    re.IGNORECASE)
 _FACT = re.compile(r"\s*(confidence|diameter_mm)\b", re.IGNORECASE)
 _NUMBER = re.compile(r"\s*[+-]?\d+(\.\d*)?\s*")
 
@@ -54,7 +57,7 @@ def _position(values: Any, system: str, what: str, name: str) -> tuple[float, fl
         if isinstance(values, str | Mapping) or any(isinstance(v, bool) for v in values):
             raise ValueError
         position = np.array([float(value) for value in values])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         position = np.empty(0)
     if position.shape != (3,) or not np.all(np.abs(position) < MAX_MM):  # NaN is not less
         raise BadInput(f"{what} in {name} has no valid position: it must be three numbers in mm.")
@@ -62,9 +65,10 @@ def _position(values: Any, system: str, what: str, name: str) -> tuple[float, fl
 
 
 def confidence_in(description: str) -> float | None:
-    """What a description says of how sure the point is; None where it does not."""
+    """What a description says of how sure the point is, 0 to 1; None where it does not."""
     found = _CONFIDENCE.search(description)
-    return min(float(found[1]), 1.0) if found else None
+    confidence = float(found[1].replace(",", ".")) if found else -1.0
+    return confidence if 0 <= confidence <= 1 else None
 
 
 def _named(points: list[Point]) -> list[Point]:
@@ -81,7 +85,7 @@ def _named(points: list[Point]) -> list[Point]:
 def read_json(text: str, name: str) -> list[Point]:
     """Points of Slicer's markups, or of ``{name: [x, y, z]}``."""
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, name))
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{name} is no valid JSON: export the landmarks again.") from error
     if not isinstance(content, dict):
@@ -97,6 +101,16 @@ def read_json(text: str, name: str) -> list[Point]:
         kinds = ", ".join(sorted({str(markup.get("type"))[:20] for markup in lists}))
         raise BadInput(f"{name} holds no list of points but {kinds}: save the point list.")
     return [point for markup in chosen for point in _named(_control_points(markup, name))]
+
+
+def _once(pairs: list[tuple[str, Any]], name: str) -> dict[str, Any]:
+    """An object of JSON; of two members with one name Python would take the last in silence."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise BadInput(f'{name} has "{twice[:40]}" twice in one place: give every landmark a name '
+                       "of its own.")
+    return content
 
 
 def _control_points(markup: Mapping[str, Any], name: str) -> list[Point]:

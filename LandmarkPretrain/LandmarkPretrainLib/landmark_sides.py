@@ -77,9 +77,10 @@ def _compared(case: Points, other: Points) -> tuple[str, list[str]] | None:
     moving = np.array([case[key] for key in keys])
     fixed = np.array([other[key] for key in keys])
     pairs = pairs_of(keys)
+    place = {key: number for number, key in enumerate(keys)}
     order = list(range(len(keys)))
     for left, right in pairs:
-        order[keys.index(left)], order[keys.index(right)] = keys.index(right), keys.index(left)
+        order[place[left]], order[place[right]] = place[right], place[left]
     aligned = _fitted(moving, fixed)
     as_it_is = _rms(aligned - fixed)
     exchanged = _rms(_fitted(moving[order], fixed) - fixed) if pairs else np.inf
@@ -92,7 +93,7 @@ def _compared(case: Points, other: Points) -> tuple[str, list[str]] | None:
             else "exchanged" if exchanged <= mirrored else "mirrored"
         return kind, []
     return "", [left for left, right in pairs
-                if _exchanged_alone(aligned, fixed, keys.index(left), keys.index(right), as_it_is)]
+                if _exchanged_alone(aligned, fixed, place[left], place[right], as_it_is)]
 
 
 def _exchanged_alone(aligned: np.ndarray, fixed: np.ndarray, left: int, right: int,

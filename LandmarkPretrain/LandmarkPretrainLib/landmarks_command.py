@@ -16,7 +16,7 @@ from ReadingRoomLib.commands import Job
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import resample_like
 from ReadingRoomLib.segmentation_files import read_segmentation
-from ReadingRoomLib.volume_files import read_volume_file
+from ReadingRoomLib.volume_files import MAX_VOXELS, read_volume_file
 
 from .landmark_files import write_csv, write_markups
 from .pseudo_landmarks import derive_landmarks
@@ -163,10 +163,13 @@ def _uncropped(labels: sitk.Image) -> sitk.Image:
         return labels
     axes = np.diag([-1, -1, 1]) @ matrix[:3, :3]  # RAS in the file
     spacing = np.linalg.norm(axes, axis=0)
-    size = (extent[:, 1] - extent[:, 0] + 1).astype(int)
-    if min(size) < 1 or not 0.9 < np.prod(spacing) / np.prod(labels.GetSpacing()) < 1.1:
+    size = extent[:, 1] - extent[:, 0] + 1
+    if not (np.isfinite(numbers).all() and min(size) >= 1 and np.prod(size) <= MAX_VOXELS
+            and abs(np.linalg.det(axes)) > 0.5 * np.prod(spacing)):
+        return labels  # no grid of an image
+    if not 0.9 < np.prod(spacing) / np.prod(labels.GetSpacing()) < 1.1:
         return labels  # drawn finer or coarser than the image: not only cropped
-    grid = sitk.Image(size.tolist(), sitk.sitkUInt8)
+    grid = sitk.Image(size.astype(int).tolist(), sitk.sitkUInt8)
     grid.SetSpacing(spacing.tolist())
     grid.SetDirection((axes / spacing).ravel().tolist())
     grid.SetOrigin((matrix[:3, 3] * [-1, -1, 1] + axes @ extent[:, 0]).tolist())

@@ -27,12 +27,13 @@ from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.volume_files import read_volume_file
 
 from .landmark_files import read_points
+from .region import drawn
 
 COMPANION = "lesions"
 SHARES = {"training": 2 / 3, "test": 1 / 3}  # published: 100 and 50 cases
 LEAST = 2  # patients with a lesion in each part: fewer say nothing about other patients
 POINT_FILES = {".json", ".fcsv", ".csv", ".tsv"}
-_DIAMETER = re.compile(r"\bdiameter_mm\s*[=:]?\s*(\d+(?:\.\d*)?)", re.IGNORECASE)
+_DIAMETER = re.compile(r"\bdiameter_mm\s*[=:]?\s*(\d{1,3}(?:[.,]\d*)?)(?!\d)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -147,12 +148,12 @@ def _lesions_of(pair: Pair) -> tuple[Lesion, ...]:
 
 def _diameter_in(text: str) -> float | None:
     found = _DIAMETER.search(text)
-    return float(found[1]) or None if found else None
+    return float(found[1].replace(",", ".")) or None if found else None
 
 
 def lesions_in_mask(mask: sitk.Image) -> tuple[Lesion, ...]:
     """Connected parts (also across edges and corners) of what is not 0, the largest first."""
-    parts = sitk.ConnectedComponent(sitk.Cast(mask != 0, sitk.sitkUInt8), True)
+    parts = sitk.ConnectedComponent(drawn(mask), True)
     shapes = sitk.LabelShapeStatisticsImageFilter()
     shapes.Execute(sitk.RelabelComponent(parts))
     return tuple(Lesion(tuple(shapes.GetCentroid(label)),

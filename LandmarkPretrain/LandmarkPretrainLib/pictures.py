@@ -16,7 +16,7 @@ from .patch_evaluation import PatchAnswers
 from .patches import PIXELS
 from .prepared_cases import Extractors, PreparedCase
 
-CELL = 12  # pixels of the table
+CELLS, TABLE = (12, 32), 480  # pixels: smallest and largest cell, and the table, where that fits
 LEGEND = 90  # pixels of the words in the corner
 ENLARGED, GAP, LINE = 3, 10, 17
 EACH = 8  # patches of each kind
@@ -34,24 +34,25 @@ def draw_confusion(answers: PatchAnswers, names: Sequence[str], path: Path) -> N
     counts = answers.confusion
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     labels = ("none", *names)
-    side, font = CELL * len(labels), ImageFont.load_default(11)
+    cell = min(max(TABLE // len(labels), CELLS[0]), CELLS[1])
+    side, font = cell * len(labels), ImageFont.load_default(11)
     margin = GAP + max(LEGEND, *(round(font.getlength(label)) for label in labels))
     picture = Image.new("RGB", (margin + side + GAP, margin + side + GAP), PAPER)
     draw = ImageDraw.Draw(picture)
     for row in range(len(labels)):
-        draw.text((margin - 4, margin + (row + 0.5) * CELL), labels[row], TEXT, font, anchor="rm")
+        draw.text((margin - 4, margin + (row + 0.5) * cell), labels[row], TEXT, font, anchor="rm")
         for column in range(len(labels)):
             share = shares[row, column]
             goal = np.array((33, 102, 172) if row == column else MISTAKE)
             color = tuple((255 + (goal - 255) * np.sqrt(share)).astype(int).tolist())
-            corner = margin + column * CELL, margin + row * CELL
-            draw.rectangle([*corner, corner[0] + CELL - 1, corner[1] + CELL - 1], color,
+            corner = margin + column * cell, margin + row * cell
+            draw.rectangle([*corner, corner[0] + cell - 1, corner[1] + cell - 1], color,
                            outline=(238, 238, 238))
     heading = Image.new("RGB", (side, margin), PAPER)
     upright = Image.new("RGB", (margin, side), PAPER)
     down = ImageDraw.Draw(upright)
     for column, name in enumerate(labels):
-        down.text((4, (column + 0.5) * CELL), name, TEXT, font, anchor="lm")
+        down.text((4, (column + 0.5) * cell), name, TEXT, font, anchor="lm")
     heading.paste(upright.rotate(90, expand=True))
     picture.paste(heading, (margin, 0))
     draw.text((6, 6), "rows: true", TEXT, font)

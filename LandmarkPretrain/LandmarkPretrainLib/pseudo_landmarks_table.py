@@ -155,6 +155,8 @@ def _rule(row: dict[str, str], wrong: str) -> Rule:
         return Rule(landmark, parts, kind, direction, share=share)
     if argument:
         raise BadInput(f"{wrong}: {kind} takes no argument.")
+    if kind == "mean" and any(part.ends or part.optional for part in parts):
+        raise BadInput(f"{wrong}: mean takes landmarks as they are, without @ and ?.")
     return Rule(landmark, parts, kind)
 
 

@@ -59,12 +59,36 @@ def search_region(image: sitk.Image, kind: str | Path, modality: str) -> sitk.Im
     return finders[str(kind)](image)
 
 
+def parted(region: str) -> tuple[str, str]:
+    """Of what kind a region is, and where it comes from.
+
+    Args:
+        region: a kind; a file or folder; or both, ``vessels=FILE``, which says how candidates are
+            looked for in what the file draws.
+
+    Returns:
+        One of :data:`KINDS` or "other"; the same kind, or the file or folder.
+    """
+    kind, equals, place = region.partition("=")
+    if equals and kind in KINDS:
+        return kind, place
+    return (region if region in KINDS else "other"), region
+
+
+def place_of(region: str, image: Path) -> str | Path:
+    """Where the region of an image comes from: a kind, or a file, in a folder that named as it."""
+    _, place = parted(region)
+    if place in KINDS:
+        return place
+    return Path(place) / image.name if Path(place).is_dir() else Path(place)
+
+
 def _from_file(image: sitk.Image, path: Path) -> sitk.Image:
     if not path.is_file():
         raise BadInput(f"There is no region {path.name}: choose {', '.join(KINDS)}, or a file with "
                        "a mask.")
     labels = read_volume_file(path).image
-    mask = sitk.Cast(labels != 0, sitk.sitkUInt8)
+    mask = drawn(labels)
     if not sitk.GetArrayViewFromImage(mask).any():
         raise BadInput(f"The region {path.name} is empty: draw where lesions are to be looked for.")
     mask = resample_like(mask, image)
@@ -72,6 +96,11 @@ def _from_file(image: sitk.Image, path: Path) -> sitk.Image:
         raise BadInput(f"The region {path.name} lies outside the image: choose the one that was "
                        "drawn on it.")
     return mask
+
+
+def drawn(mask: sitk.Image) -> sitk.Image:
+    """uint8: 1 where a mask or label map is neither 0 nor without a value (NaN)."""
+    return sitk.Cast((mask > 0) | (mask < 0), sitk.sitkUInt8)
 
 
 def _none(kind: str) -> BadInput:
@@ -149,7 +178,9 @@ def _brain_ct(image: sitk.Image) -> sitk.Image:
 
 
 def _brain_mr(image: sitk.Image) -> sitk.Image:
-    values, cubes = _cubes(image, 0.0)
+    lowest = float(sitk.GetArrayViewFromImage(image).min())
+    values, cubes = _cubes(image, lowest)
+    values = np.maximum(values, lowest)  # less is beyond the image
     bounded = np.minimum(values, np.percentile(values, 98))  # vessels and fat
     otsu = sitk.OtsuThresholdImageFilter()
     otsu.Execute(sitk.GetImageFromArray(bounded))

@@ -95,10 +95,10 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     claim_folder(options.work / "search", {
         "names": cases.names, "steps": options.steps, "seed": job.seed, "modality":
-        options.modality, "cases": {part: [case.file.name for case in own]
-                                    for part, own in prepared.items()}})
+        options.modality, "cases": {part: [[case.file.name, case.patient, case.points.tolist()]
+                                           for case in own] for part, own in prepared.items()}})
     study = _study(optuna, options.work / JOURNAL, job.seed)
-    done = [trial for trial in study.trials if trial.state.is_finished()]
+    done = _done(study)
     job.progress.stage("search", options.trials, "Searching")
     job.progress.advance(min(len(done), options.trials))
 
@@ -106,7 +106,7 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
         return _trial(optuna, trial, options, cases.names, prepared, job)
 
     def after(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        job.progress.advance(sum(one.state.is_finished() for one in study.trials))
+        job.progress.advance(len(_done(study)))
 
     missing = options.trials - len(done)
     if missing > 0:
@@ -143,6 +143,11 @@ def _study(optuna, journal: Path, seed: int) -> optuna.Study:
         if trial.state == optuna.trial.TrialState.RUNNING:
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     return study
+
+
+def _done(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Trials that say something: whole ones, and those that were ended early; no failed ones."""
+    return [trial for trial in study.trials if trial.state.name in ("COMPLETE", "PRUNED")]
 
 
 def recipe_of(parameters: dict[str, Any]) -> Recipe:
@@ -185,7 +190,7 @@ def _write(job: Job, study: optuna.Study, say: Callable[[str], None]) -> None:
     trials = [trial for trial in study.trials if trial.values and trial.state.name == "COMPLETE"]
     if not trials:
         raise BadInput("No trial was finished: give more steps.")
-    rows = [_row(trial) for trial in study.trials if trial.state.is_finished()]
+    rows = [_row(trial) for trial in _done(study)]
     with (job.folder / TABLE).open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()

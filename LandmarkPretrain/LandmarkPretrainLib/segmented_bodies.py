@@ -46,6 +46,11 @@ class Segmentation:
     """The structures of a label map, each looked for once, on a grid along L, P and S."""
 
     def __init__(self, labels: sitk.Image, names: Mapping[int, Sequence[str]]) -> None:
+        given, _ = to_lps_axes(labels)
+        self._given_size = np.array(given.GetSize())
+        self._given_origin = np.array(given.GetOrigin())
+        self._to_given = np.linalg.inv(
+            np.reshape(given.GetDirection(), (3, 3)) * given.GetSpacing())
         labels, _ = to_lps_axes(straighten(labels, fill=0, interpolation="nearest"))
         self._labels = labels  # the array is a view of it
         self.array = sitk.GetArrayViewFromImage(labels)
@@ -77,11 +82,12 @@ class Segmentation:
         return self._origin + indices @ self._axes.T
 
     def touched(self, indices: np.ndarray) -> frozenset[str]:
-        """In which directions voxels reach the border of the volume."""
-        lowest, highest = indices.min(axis=0), indices.max(axis=0)
-        size = self.array.shape[::-1]
-        return frozenset(name for name, (axis, sign) in DIRECTIONS.items()
-                         if (highest[axis] == size[axis] - 1 if sign > 0 else lowest[axis] == 0))
+        """In which directions voxels reach the border of the volume, that which was given."""
+        given = np.rint((self.points_of(indices) - self._given_origin) @ self._to_given.T)
+        lowest, highest = given.min(axis=0), given.max(axis=0)
+        return frozenset(
+            name for name, (axis, sign) in DIRECTIONS.items()
+            if (highest[axis] >= self._given_size[axis] - 1 if sign > 0 else lowest[axis] <= 0))
 
     def _largest(self, parts: tuple[Part, ...]) -> Body:
         """The largest piece of structures that were put together."""
@@ -113,7 +119,11 @@ class Segmentation:
         return Body(name, indices, self.points_of(indices), self.touched(indices))
 
     def _ends(self, parts: tuple[Part, ...]) -> Body:
-        bodies = [self._end(part) for part in parts]
+        bodies = [self._end(part) for part in parts
+                  if not part.optional or key_of(part.structure) in self._values]
+        if not bodies:
+            raise Skipped(f"{' and '.join(part.structure for part in parts)} is not in the "
+                          "segmentation")
         indices = np.concatenate([body.indices for body in bodies])
         return Body(" and ".join(body.name for body in bodies), indices,
                      np.concatenate([body.points for body in bodies]), self.touched(indices))

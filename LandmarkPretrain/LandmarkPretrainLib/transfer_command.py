@@ -8,6 +8,7 @@ that they depend on. So what was killed goes on there, and what gets another arm
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,10 +40,11 @@ from .label_efficiency import DRAWS, SIZES, Draw, nested_draws
 from .lesion_sets import LesionSet, read_lesion_set
 from .pictures import EACH, Tile, draw_tiles
 from .recipes import MODERN, Recipe
+from .region import KINDS, parted
 from .transfer_fits import CLASSIFIERS, Classifier, Task, scores_of, weak_learners
 from .transfer_measures import Tested, measure_areas, measure_efficiency, measure_free_response
 from .transfer_photographs import cifar_arm
-from .transfer_places import MODALITIES, PATCH_MM, find_places, named, parted
+from .transfer_places import MODALITIES, PATCH_MM, find_places, named
 from .transfer_samples import Finder, Samples, SampleSettings, cube_features, gather
 from .transfer_tables import write_tables
 
@@ -71,7 +73,7 @@ class Options:
         model: that learned landmarks.
         cifar: the archive, where CIFAR-10 is an arm.
         imagenet: ``.npz`` with AlexNet's convolutions; None: they are fetched.
-        region: in which candidates are looked for, see :func:`.transfer_places.parted`.
+        region: in which candidates are looked for, see :func:`.region.parted`.
         classifier: what is fitted on the features.
         patch_mm: side of the patches; None: what suits the region.
         modality: CT, MR or other; None: what the region is mostly seen in.
@@ -122,6 +124,7 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
     _check(options)
     job.progress.stage("list", 1, "Reading the list")
     found = read_lesion_set(options.lesions, job.seed)
+    _check_masks(found, options.region)
     simulated = bool(content_of(options.lesions).get("simulated"))
     if simulated:
         job.warn(SIMULATED)
@@ -164,6 +167,18 @@ def _check(options: Options) -> None:
         raise BadInput("Name at least one number of training patients for the label efficiency.")
 
 
+def _check_masks(found: LesionSet, region: str) -> None:
+    """Refuse a folder of masks where two images have one name, and so would have one mask."""
+    _, place = parted(region)
+    if place in KINDS or not Path(place).is_dir():
+        return
+    names = Counter(case.image.name for case in (*found.training, *found.test))
+    name, count = names.most_common(1)[0]
+    if count > 1:
+        raise BadInput(f"{count} images are named {name}, so the folder {Path(place).name} cannot "
+                       "have a mask for each: give every image a name of its own.")
+
+
 def _settings(options: Options, bundle: Bundle, seed: int) -> SampleSettings:
     """Patches as large as asked for; a model that looks at several sizes keeps their ratio."""
     recipe = Recipe.read(bundle.metadata["built"])
@@ -203,8 +218,8 @@ def _features(job: Job, arm: Arm, samples: Samples, settings: SampleSettings,
     message = f"Computing the features of {TITLES[arm.name]}"
     if not arm.cubes:
         job.progress.stage("features", len(arm.networks), message)
-        return kept_features(arm, samples.patches, samples.fingerprint, options.work, job.device,
-                             job.progress.advance)
+        return _finite(arm, kept_features(arm, samples.patches, samples.fingerprint, options.work,
+                                          job.device, job.progress.advance))
     files = [features_file(arm, number, samples.fingerprint, options.work)
              for number in range(len(arm.networks))]
     if not all(file.exists() for file in files):
@@ -215,7 +230,15 @@ def _features(job: Job, arm: Arm, samples: Samples, settings: SampleSettings,
         for number, file in enumerate(files):
             with whole_file(file) as unfinished, open(unfinished, "wb") as stream:
                 np.save(stream, found[:, number])
-    return [np.load(file, allow_pickle=False) for file in files]
+    return _finite(arm, [np.load(file, allow_pickle=False) for file in files])
+
+
+def _finite(arm: Arm, features: list[np.ndarray]) -> list[np.ndarray]:
+    """Refuse features that are no numbers: a classifier would call them chance, or fail."""
+    if not all(np.isfinite(each).all() for each in features):
+        raise BadInput(f"The network of {TITLES[arm.name]} gives features that are no numbers: "
+                       "choose another model, or leave that arm out (--arms).")
+    return features
 
 
 # --------------------------------------------------------------------------------------- measuring

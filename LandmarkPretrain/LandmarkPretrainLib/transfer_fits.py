@@ -57,7 +57,7 @@ class Task:
         """Changes with anything that the scores depend on."""
         size = {"adaboost": self.learners, "finetune": self.steps, "probe": 0}[self.classifier]
         known = [self.arm.name, self.arm.fingerprint, self.repetition, self.classifier, size,
-                 self.seed, self.patients, samples.fingerprint]
+                 self.seed, self.patients, samples.patients(False).tolist(), samples.fingerprint]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:20]
 
 

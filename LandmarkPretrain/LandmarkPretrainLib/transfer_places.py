@@ -12,27 +12,11 @@ from ReadingRoomLib.errors import BadInput
 
 from .candidates import find_candidates, match, normal_points
 from .lesion_sets import LesionCase
-from .region import KINDS, search_region
+from .region import KINDS, parted, place_of, search_region
 from .transfer_samples import Places, SampleSettings
 
 PATCH_MM = {"vessels": 24.0, "lung": 40.0, "brain": 48.0, "bone": 40.0, "other": 40.0}
 MODALITIES = {"vessels": "MR", "lung": "CT", "bone": "CT"}
-
-
-def parted(region: str) -> tuple[str, str]:
-    """Of what kind a region is, and where it comes from.
-
-    Args:
-        region: a kind; a file or folder; or both, ``vessels=FILE``, which says how candidates are
-            looked for in what the file draws.
-
-    Returns:
-        One of :data:`.region.KINDS` or "other"; the same kind, or the file or folder.
-    """
-    kind, equals, place = region.partition("=")
-    if equals and kind in KINDS:
-        return kind, place
-    return (region if region in KINDS else "other"), region
 
 
 def named(region: str) -> str:
@@ -50,18 +34,16 @@ def find_places(image: sitk.Image, case: LesionCase, settings: SampleSettings,
     Args:
         image: as it was read.
         case: with its lesions.
-        settings: with the region, see :func:`parted`; a folder has a file for each case, named as
-            its image.
+        settings: with the region, see :func:`.region.parted`; a folder has a file for each case,
+            named as its image.
         seed: of what is drawn.
 
     Raises:
         BadInput: the region is not to be found; the sentence names the case.
     """
-    kind, place = parted(settings.region)
-    if place not in KINDS and Path(place).is_dir():
-        place = str(Path(place) / case.image.name)
+    kind, _ = parted(settings.region)
     try:
-        region = search_region(image, place, settings.modality)
+        region = search_region(image, place_of(settings.region, case.image), settings.modality)
     except BadInput as error:
         raise BadInput(f"{case.image.name} ({case.place}): {error.message}") from error
     found = find_candidates(image, region, kind)

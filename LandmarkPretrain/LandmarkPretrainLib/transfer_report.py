@@ -96,9 +96,9 @@ def _signed(each: Estimate) -> str:
     return f"{each.value:+.3f} ({each.low:+.3f} to {each.high:+.3f})"
 
 
-def _p(value: float | None) -> str:
-    if value is None:
-        return "alike"
+def _p(value: float | None, difference: float) -> str:
+    if value is None:  # the difference does not vary, whatever it is
+        return "alike" if abs(difference) < 1e-9 else "cannot be measured"
     return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
@@ -190,11 +190,11 @@ def _comparisons(found: Mapping[str, Any]) -> list[str]:
     boosted = found["classifier"] == "adaboost"
     rows = []
     for each in found["comparisons"]:
-        p = each["p"]
+        p, difference = each["p"], Estimate.read(each["difference"])
         rows.append([" - ".join(map(name_of, each["pair"])),
-                     *([str(each["learners"])] if boosted else []),
-                     _signed(Estimate.read(each["difference"])),
-                     *(_p(p[test]) for test in ("delong", "clustered", "bootstrap", "holm"))])
+                     *([str(each["learners"])] if boosted else []), _signed(difference),
+                     *(_p(p[test], difference.value)
+                       for test in ("delong", "clustered", "bootstrap", "holm"))])
     return [
         "<h2>Do the arms differ?</h2>",
         "<p>Differences with 95 % intervals by drawing patients again, the same for both arms. "

@@ -31,11 +31,13 @@ from .landmark_cases import read_volume
 from .lesion_sets import LesionCase, LesionSet, check_inside
 from .patches import PIXELS, PatchExtractor
 from .preparation import prepared
+from .region import place_of
 
 FORMAT = 1
 MOST_AT_ONCE = 4  # cases: each needs some hundred megabytes
 VARIED = Augmentation(rotation=18.0, scale=(0.9, 1.1))
 NO_LESION = -1
+VOXELS = (".raw", ".zraw", ".raw.gz")  # of MetaImage (.mhd) and NRRD (.nhdr)
 _READING = threading.Lock()  # readers silence the warnings of the whole process meanwhile
 
 
@@ -149,7 +151,7 @@ def gather(found: LesionSet, settings: SampleSettings, find: Finder, folder: Pat
         BadInput: an image cannot be used, or lesions lie outside it.
     """
     cases = (*found.training, *found.test)
-    keys = [_key(case, number < len(found.training), settings)
+    keys = [_key(case, number, number < len(found.training), settings)
             for number, case in enumerate(cases)]
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -200,13 +202,22 @@ def _check_classes(samples: Samples) -> None:
                            "choose another region.")
 
 
-def _key(case: LesionCase, training: bool, settings: SampleSettings) -> str:
-    places = case.image, Path(settings.region.rpartition("=")[2])
-    files = [path for place in places if place.exists()
-             for path in (sorted(place.rglob("*")) if place.is_dir() else [place])]
-    known = [FORMAT, training, asdict(settings), [asdict(lesion) for lesion in case.lesions],
+def _key(case: LesionCase, number: int, training: bool, settings: SampleSettings) -> str:
+    """Changes with anything that the patches of a case depend on; what is drawn, on its number."""
+    place = place_of(settings.region, case.image)
+    files = _files_of(case.image) + (_files_of(place) if isinstance(place, Path) else [])
+    known = [FORMAT, number, training, asdict(settings),
+             [asdict(lesion) for lesion in case.lesions],
              [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+
+
+def _files_of(place: Path) -> list[Path]:
+    """The files of an image: all of a folder; or a header, and the voxels that lie beside it."""
+    if place.is_dir():
+        return sorted(path for path in place.rglob("*") if path.is_file())
+    beside = [place.with_suffix(ending) for ending in VOXELS]
+    return [path for path in (place, *beside) if path.is_file()]
 
 
 def _take(case: LesionCase, training: bool, settings: SampleSettings, find: Finder,
