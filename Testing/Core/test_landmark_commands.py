@@ -22,6 +22,7 @@ from LandmarkPretrainLib.__main__ import app
 from LandmarkPretrainLib.engines import load_model, model_of
 from LandmarkPretrainLib.landmark_files import read_landmarks
 from LandmarkPretrainLib.networks import MiniVGG
+from LandmarkPretrainLib.patches import PatchExtractor
 from LandmarkPretrainLib.pretraining import settings_of, train_recipe, widened
 from LandmarkPretrainLib.recipes import Recipe
 from ReadingRoomLib.commands import run_job
@@ -297,6 +298,21 @@ def test_training_can_begin_with_a_model(data, trained, tmp_path):
     run(pretrain_command, options, tmp_path / "out")
     card = (tmp_path / "out" / "model" / "docs" / "README.md").read_text("utf-8")
     assert "It began with the model trained" in card
+
+
+def test_bodies_that_lie_in_any_way_can_be_learned_from(data, tmp_path):
+    """A few steps teach nothing; but the turned close look runs in training, measuring, search."""
+    options = Options(data, tmp_path / "w", "modern", modality="MR", steps=3, patch_mm=PATCH_MM,
+                      rotation=180)
+    result = run(pretrain_command, options, tmp_path / "out")
+    assert {"top_1", "found"} <= set(result["estimates"])
+    model = model_of(load_model(str(tmp_path / "out" / "model")))
+    assert model.recipe.posed and model.detector("cpu").posed
+    assert not replace(model.recipe, rotation=18.0).posed
+    assert not replace(model.recipe, name="seed").posed
+    extractor = PatchExtractor(toy_image(9)[0])
+    turn = model.turn_in(extractor, np.zeros(3), np.full(3, 60.0))
+    assert np.allclose(turn @ turn.T, np.eye(3), atol=1e-9)
 
 
 def test_every_command_has_its_help(capsys):
