@@ -77,6 +77,37 @@ def measure(
 
 
 @app.command()
+def evaluate(
+    data: Annotated[Path, typer.Argument(
+        help="List of CTs with their segmentations and patients, a JSON file.")],
+    output: OutputOption,
+    model: ModelOption = "starter",
+    recipe: Annotated[Literal["seed", "modern"] | None, typer.Option(
+        help="What the model must have been trained as; by default any.")] = None,
+    samples: Annotated[int, typer.Option(min=1, max=100, help="Monte Carlo samples.")] = 10,
+    part: Annotated[str, typer.Option(
+        help="training, validation or test; by default test where there is one, otherwise "
+             "all.")] = "",
+    tolerance_mm: Annotated[float, typer.Option(
+        min=0, help="Distance up to which surfaces count as the same (NSD).")] = 1.0,
+    device: DeviceOption = "auto",
+    progress: ProgressOption = "bar",
+    seed: SeedOption = 0,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Measure a model on CTs with known segmentation; writes scores and a heat map."""
+    with run_job(
+        module="MuscleSeg", command="evaluate", output=output, progress=progress, device=device,
+        seed=seed, overwrite=overwrite,
+        parameters={"model": model, "recipe": recipe, "samples": samples, "part": part,
+                    "tolerance_mm": tolerance_mm},
+    ) as job:
+        from .evaluate_command import Options, run
+
+        run(job, Options(data, model, recipe, samples, part, tolerance_mm), typer.echo)
+
+
+@app.command()
 def structures() -> None:
     """List the 22 structures with their label values."""
     from .structures import STRUCTURES

@@ -99,6 +99,12 @@ def _manifest_of(path: Path) -> dict:
 
 
 def labels_on(ct: ImageInput, path: Path, warn: Callable[[str], None]) -> sitk.Image:
+    """As :func:`reference_on`, without what the file names."""
+    return reference_on(ct, path, warn)[0]
+
+
+def reference_on(ct: ImageInput, path: Path,
+                 warn: Callable[[str], None]) -> tuple[sitk.Image, frozenset[int]]:
     """Read a segmentation as our labels on the grid of a CT, with left and right apart.
 
     Args:
@@ -107,7 +113,8 @@ def labels_on(ct: ImageInput, path: Path, warn: Callable[[str], None]) -> sitk.I
         warn: gets sentences about what was left out or should be looked at.
 
     Returns:
-        uint8, values of ``labels_of(True)``.
+        uint8, values of ``labels_of(True)``; and the structures that the file names, values of
+        :data:`.structures.STRUCTURES`: of the others it says nothing.
 
     Raises:
         BadInput: the file cannot be read, knows none of our structures, is empty, or does not lie
@@ -125,7 +132,7 @@ def labels_on(ct: ImageInput, path: Path, warn: Callable[[str], None]) -> sitk.I
     if named.made_from not in ("", ct.sha256):
         warn(f"{path.name} was made from another file than {ct.name}: check that both are of the "
              "same scan.")
-    return labels
+    return labels, frozenset(structure.value for structure, _ in known.values())
 
 
 def with_sides(labels: sitk.Image) -> sitk.Image:

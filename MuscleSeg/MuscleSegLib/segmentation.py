@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -60,13 +61,15 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
     job.record(model=bundle.described())
     job.progress.advance(2)
 
-    volume, order = to_lps_axes(straighten(source.image, OBLIQUE_DEGREES))
-    spacing = volume.GetSpacing()[::-1]
-    array = sitk.GetArrayViewFromImage(volume)
-    _require_pixels(spacing[1:], bundle.metadata)
-    prediction = _predict(job, bundle, array, spacing, samples)
-    _require_anatomy(prediction, float(np.prod(spacing)) / 1000, bundle.metadata, job.warn)
+    def on_slices(done: int, total: int) -> None:
+        if done == 0:
+            job.progress.stage("segment", total, "Segmenting")
+        job.progress.advance(done)
+
+    volume, order = upright(source)
+    prediction = predict(job, bundle, volume, samples, on_slices)
     job.record(confidence=round(prediction.confidence, 4))
+    array, spacing = sitk.GetArrayViewFromImage(volume), volume.GetSpacing()[::-1]
     if sides:
         split_sides(prediction.labels, midline(prediction.labels))
     if _has_metal(array, spacing):
@@ -84,6 +87,33 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
     job.progress.advance(1)
     job.progress.stage("write", 4, "Writing the result")
     _write(job, source, order, prediction, known, found)
+
+
+def upright(source: ImageInput) -> tuple[sitk.Image, AxisOrder]:
+    """A CT as networks see it, with axes along L, P and S, and the way back to what was read."""
+    return to_lps_axes(straighten(source.image, OBLIQUE_DEGREES))
+
+
+def predict(job: Job, bundle: Bundle, volume: sitk.Image, samples: int,
+            on_slices: Callable[[int, int], None]) -> Prediction:
+    """Ask a network about a CT.
+
+    Args:
+        job: its device and seed are used; it is warned, and told where memory is short.
+        bundle: the model.
+        volume: from :func:`upright`.
+        samples: Monte Carlo samples.
+        on_slices: told the slices that are done, and all.
+
+    Raises:
+        BadInput: the model does not know such pixels, or finds no hip or thigh.
+    """
+    spacing = volume.GetSpacing()[::-1]
+    _require_pixels(spacing[1:], bundle.metadata)
+    prediction = _predict(job, bundle, sitk.GetArrayViewFromImage(volume), spacing, samples,
+                          on_slices)
+    _require_anatomy(prediction, float(np.prod(spacing)) / 1000, bundle.metadata, job.warn)
+    return prediction
 
 
 def load_model(model: str, recipe: str | None) -> Bundle:
@@ -122,13 +152,8 @@ def _require_pixels(pixel: tuple[float, float], metadata: dict) -> None:
         )
 
 
-def _predict(job: Job, bundle: Bundle, array, spacing, samples: int) -> Prediction:
+def _predict(job: Job, bundle: Bundle, array, spacing, samples: int, on_slices) -> Prediction:
     recipe = RECIPES[bundle.metadata["recipe"]]
-
-    def on_slices(done: int, total: int) -> None:
-        if done == 0:
-            job.progress.stage("segment", total, "Segmenting")
-        job.progress.advance(done)
 
     def compute(_: int, device: str) -> Prediction:
         return segment(array, spacing, bundle.network, recipe, samples, device, job.seed,
@@ -169,14 +194,14 @@ def _write(job, source, order, prediction, known, found) -> None:
                            item.terminology)
         for item in known if item.value in present
     ]
-    labels = _on_input_grid(prediction.labels, source, order, "nearest")
+    labels = on_input_grid(prediction.labels, source, order, "nearest")
     sitk.WriteImage(labels, str(job.folder / "labels.nrrd"), useCompression=True)
     job.progress.advance(1)
     write_seg_nrrd(job.folder / "segmentation.seg.nrrd", labels, descriptions)
     job.progress.advance(2)
     del labels
     prediction.labels = None
-    uncertainty = _on_input_grid(prediction.uncertainty, source, order, "linear")
+    uncertainty = on_input_grid(prediction.uncertainty, source, order, "linear")
     sitk.WriteImage(uncertainty, str(job.folder / "uncertainty.nrrd"), useCompression=True,
                     compressionLevel=1)
     job.progress.advance(3)
@@ -190,7 +215,7 @@ def _write(job, source, order, prediction, known, found) -> None:
     job.progress.advance(4)
 
 
-def _on_input_grid(array, source: ImageInput, order: AxisOrder, interpolation: str) -> sitk.Image:
+def on_input_grid(array, source: ImageInput, order: AxisOrder, interpolation: str) -> sitk.Image:
     """An array in LPS axes as an image on the very grid that was read."""
     result = order.undo(sitk.GetImageFromArray(array))
     return resample_like(result, source.image, interpolation)
