@@ -6,12 +6,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 
 from .sampling import known
 
 FOR_SCALE, FOR_AFFINE = 3, 8  # points that are needed to tell so much
 FLAT = 1e-3  # of the variance along the longest direction: points lie in a plane or on a line
 TRIPLES = 60  # samples of the rough fit
+TRIES = 600  # samples of candidates
+AGREEING = 0.1  # of the size of a shape: so near points agree
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,39 @@ def roughly_fitted(source: np.ndarray, target: np.ndarray, there: np.ndarray,
         # a turned body must be clearly better, because bodies mostly are not
         if found > most * 1.1 + 1:
             best, most = laid, found
+    return best
+
+
+def agreeing(places: np.ndarray, chances: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Which of its candidates each point is, so that most agree on how the body lies.
+
+    Where bodies may lie in any way, left and right look alike, and the best candidates are a
+    mixture of both, which no turn lays onto the target. So triples of candidates are drawn, each as
+    likely as it looks, and the turn is taken that brings some candidate of most points near the
+    target (consensus of random samples, over all candidates).
+
+    Args:
+        places: (n, candidates, 3).
+        chances: (n, candidates), logarithms.
+        target: (n, 3).
+
+    Returns:
+        (n,) numbers of candidates.
+    """
+    best = chances.argmax(1)
+    if len(target) < FOR_SCALE:
+        return best
+    share = softmax(chances / 2, 1)  # the root: what looks a little less like it is tried, too
+    spread = np.sqrt(np.square(target - target.mean(0)).sum(1).mean()) * AGREEING
+    random, most = np.random.default_rng(0), 0.0
+    for _ in range(TRIES):
+        three = random.choice(len(target), FOR_SCALE, replace=False)
+        drawn = [random.choice(share.shape[1], p=share[number]) for number in three]
+        laid = similar(places[three, drawn], target[three])
+        apart = np.linalg.norm(laid(places) - target[:, None], axis=2) / spread
+        near = np.exp(-np.square(apart) / 2) * np.sqrt(share / share.max(1, keepdims=True))
+        if (found := float(near.max(1).sum())) > most:
+            best, most = near.argmax(1), found
     return best
 
 

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from scipy.special import logit
 
+from .alignment import agreeing
 from .confidence import Confidence
-from .detectors import WIDENED, CoarseMap, FieldDetector, Guess, PatchDetector
+from .detectors import COARSE_SHARE, WIDENED, CoarseMap, FieldDetector, Guess, PatchDetector
 from .patches import UNTURNED, PatchExtractor
 from .sampling import known
 from .shape_model import ShapeModel
@@ -68,12 +69,15 @@ class FirstLook:
         turn: how the body lies, see :meth:`.shape_model.ShapeModel.turn`; only for detectors that
             use it.
         step_mm: of the coarse map.
+        rough_mm: what the shape is told of the points' own error; 0 where bodies lie as usual, and
+            differ by more.
     """
 
     points: np.ndarray
     names: np.ndarray
     turn: np.ndarray
     step_mm: float
+    rough_mm: float
 
 
 def look_first(extractor: PatchExtractor, low: np.ndarray, size_mm: np.ndarray,
@@ -89,11 +93,12 @@ def look_first(extractor: PatchExtractor, low: np.ndarray, size_mm: np.ndarray,
     """
     coarse = detector.coarse(extractor, low, size_mm, advance)
     candidates = candidates_of(coarse)
-    chosen = choose(candidates, shape, coarse.step_mm)
+    rough_mm = COARSE_SHARE * coarse.step_mm if detector.any_way else 0.0
+    chosen = choose(candidates, shape, coarse.step_mm, rough_mm)
     rows = np.arange(len(chosen))
     points, names = candidates.points[rows, chosen], candidates.names[rows, chosen]
-    turn = shape.turn(points, np.exp(names / 2)) if detector.posed else UNTURNED
-    return FirstLook(points, names, turn, coarse.step_mm)
+    turn = shape.turn(points, np.exp(names / 2), rough_mm) if detector.posed else UNTURNED
+    return FirstLook(points, names, turn, coarse.step_mm, rough_mm)
 
 
 def detect(image: sitk.Image, names: Sequence[str], detector: PatchDetector | FieldDetector,
@@ -115,10 +120,10 @@ def detect(image: sitk.Image, names: Sequence[str], detector: PatchDetector | Fi
     size = np.array(image.GetSize()) * np.array(image.GetSpacing())
     seen = look_first(extractor, low, size, detector, shape, lambda share: advance(0.8 * share))
     points, own = seen.points, seen.names
-    reasons = {} if believe else _impossible(points, own, shape, seen.step_mm, low, size, names)
+    reasons = {} if believe else _impossible(seen, shape, low, size, names)
     kept = np.array([name not in reasons for name in names])
     first = np.where(kept[:, None], points, np.nan)
-    expected, error = shape.predict(first, np.exp(own))
+    expected, error = shape.predict(first, np.exp(own), seen.rough_mm)
     close = np.flatnonzero(kept)
     fine = np.full_like(points, np.nan)
     evidence = np.zeros((len(names), 6))
@@ -169,15 +174,24 @@ def _offsets(places: torch.Tensor, flat: torch.Tensor, shape: Sequence[int]) -> 
     return torch.stack(found, -1).numpy()
 
 
-def choose(candidates: Candidates, shape: ShapeModel, step_mm: float) -> np.ndarray:
-    """Number of the candidate of each landmark that fits the image and the others best."""
+def choose(candidates: Candidates, shape: ShapeModel, step_mm: float,
+           rough_mm: float = 0.0) -> np.ndarray:
+    """Number of the candidate of each landmark that fits the image and the others best.
+
+    Args:
+        candidates: of each landmark.
+        shape: of the model.
+        step_mm: of the coarse map.
+        rough_mm: error of the candidates, where bodies may lie turned in any way; otherwise 0.
+    """
     rows = np.arange(len(candidates.points))
     alone = candidates.places + candidates.names
-    chosen = alone.argmax(1)
+    chosen = agreeing(candidates.points, alone, shape.mean) if rough_mm else alone.argmax(1)
     for _ in range(TURNS):
         points = candidates.points[rows, chosen]
         # the square root: a landmark that looks like none still has a little to say
-        expected, error = shape.predict(points, np.exp(candidates.names[rows, chosen] / 2))
+        expected, error = shape.predict(points, np.exp(candidates.names[rows, chosen] / 2),
+                                        rough_mm)
         spread = WIDENED * error + step_mm / 2
         apart = np.linalg.norm(candidates.points - expected[:, None], axis=2) / spread[:, None]
         fits = alone - 0.5 * np.square(apart)
@@ -189,10 +203,11 @@ def choose(candidates: Candidates, shape: ShapeModel, step_mm: float) -> np.ndar
     return chosen
 
 
-def _impossible(points: np.ndarray, own: np.ndarray, shape: ShapeModel, step_mm: float,
-                low: np.ndarray, size: np.ndarray, names: Sequence[str]) -> dict[str, str]:
+def _impossible(seen: FirstLook, shape: ShapeModel, low: np.ndarray, size: np.ndarray,
+                names: Sequence[str]) -> dict[str, str]:
     """Why landmarks are left out: outside the image, nothing like it, no body has it there."""
-    expected, error = shape.predict(points, np.exp(own / 2))
+    points, own, step_mm = seen.points, seen.names, seen.step_mm
+    expected, error = shape.predict(points, np.exp(own / 2), seen.rough_mm)
     apart = np.linalg.norm(points - expected, axis=1) / (WIDENED * error + step_mm / 2)
     margin = BEYOND * step_mm
     outside = ((expected < low - margin) | (expected > low + size + margin)).any(1)

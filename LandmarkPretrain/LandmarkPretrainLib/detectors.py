@@ -114,13 +114,16 @@ class PatchDetector:
         network: of the recipe "seed".
         kind: of its patches.
         fallback: runs a batch where it fits, see :mod:`ReadingRoomLib.devices`.
+        any_way: bodies may lie turned in any way.
     """
 
     posed = False
     """Whether the close look is turned as the body lies."""
 
-    def __init__(self, network: MiniVGG, kind: PatchKind, fallback: MemoryFallback) -> None:
+    def __init__(self, network: MiniVGG, kind: PatchKind, fallback: MemoryFallback,
+                 any_way: bool = False) -> None:
         self.network, self.kind, self._fallback = network, kind, fallback
+        self.any_way = any_way
         self.step_mm = kind.sizes_mm[0] / LATTICE
 
     def coarse(self, extractor: PatchExtractor, low: np.ndarray, size_mm: np.ndarray,
@@ -189,12 +192,13 @@ class FieldDetector:
         network: both.
         coarse_mm, fine_mm: their voxels.
         fallback: see :class:`PatchDetector`.
-        posed: whether the close look is turned as the body lies.
+        any_way: bodies may lie turned in any way; then the close look is turned as each lies.
     """
 
     def __init__(self, network: LandmarkCascade, coarse_mm: float, fine_mm: float,
-                 fallback: MemoryFallback, posed: bool = False) -> None:
-        self.network, self._fallback, self.posed = network, fallback, posed
+                 fallback: MemoryFallback, any_way: bool = False) -> None:
+        self.network, self._fallback = network, fallback
+        self.any_way = self.posed = any_way
         self.step_mm, self._fine_mm = coarse_mm, fine_mm
 
     def coarse(self, extractor: PatchExtractor, low: np.ndarray, size_mm: np.ndarray,

@@ -56,8 +56,8 @@ class LandmarkModel:
         fallback = MemoryFallback(TOGETHER, device, warn)
         if self.recipe.name == MODERN:
             return FieldDetector(self.network, self.recipe.coarse_mm, self.recipe.fine_mm, fallback,
-                                 self.recipe.posed)
-        return PatchDetector(self.network, self.recipe.kind, fallback)
+                                 self.recipe.any_way)
+        return PatchDetector(self.network, self.recipe.kind, fallback, self.recipe.any_way)
 
     def turn_in(self, extractor: PatchExtractor, low: np.ndarray, size_mm: np.ndarray,
                 device: str = "cpu") -> np.ndarray:

@@ -58,9 +58,14 @@ class Recipe:
         return Augmentation(rotation=self.rotation)
 
     @property
+    def any_way(self) -> bool:
+        """Whether bodies may lie turned in any way."""
+        return self.rotation >= ANY_WAY
+
+    @property
     def posed(self) -> bool:
         """Whether the close look is turned as the first look says that the body lies."""
-        return self.name == MODERN and self.rotation >= ANY_WAY
+        return self.name == MODERN and self.any_way
 
     @property
     def close_ranges(self) -> Augmentation:

@@ -44,12 +44,14 @@ class ShapeModel:
         return size_of(self.mean)
 
     def predict(self, points: np.ndarray, weights: np.ndarray | None = None,
-                ) -> tuple[np.ndarray, np.ndarray]:
+                rough_mm: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """Where each landmark should be, judged by the others.
 
         Args:
             points: (n, 3) LPS mm, NaN where none was found.
             weights: (n,) trust in each, 0 to 1.
+            rough_mm: standard deviation of the points' own error along an axis, where they are
+                rough and shapes differ by less.
 
         Returns:
             Places (n, 3) in LPS mm and their standard deviation (n,) along an axis. Without any
@@ -58,19 +60,20 @@ class ShapeModel:
         trust = np.where(known(points), 1.0 if weights is None else weights, 0.0)
         if not trust.any():
             return np.full_like(self.mean, np.nan), np.full(len(self.mean), np.nan)
-        laid, trust = self._laid(points, trust)
+        laid, trust = self._laid(points, trust, rough_mm)
         places, spread = self._conditional(laid(points), trust)
         return laid.back(places), spread / laid.scale
 
-    def turn(self, points: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def turn(self, points: np.ndarray, weights: np.ndarray, rough_mm: float = 0.0) -> np.ndarray:
         """How a body lies: the rotation (3, 3) from shifts along the shape's axes to LPS mm.
 
         Args as for :meth:`predict`; without any landmark the body is not turned.
         """
         trust = np.where(known(points), weights, 0.0)
-        return self._laid(points, trust)[0].turn if trust.any() else np.eye(3)
+        return self._laid(points, trust, rough_mm)[0].turn if trust.any() else np.eye(3)
 
-    def _laid(self, points: np.ndarray, trust: np.ndarray) -> tuple[Affine, np.ndarray]:
+    def _laid(self, points: np.ndarray, trust: np.ndarray,
+              rough_mm: float) -> tuple[Affine, np.ndarray]:
         """What lays the points onto the mean shape, and what trust is left in each of them."""
         there = trust > 0
         start = max(START_SHARE * self.size, 1e-6)
@@ -80,7 +83,7 @@ class ShapeModel:
         for turn in range(ROUNDS):
             apart = np.linalg.norm(np.where(there[:, None], laid(points) - self.mean - varied, 0.0),
                                    axis=1)
-            limit = CUT * np.maximum(start * NARROWED**turn, self.error)
+            limit = CUT * np.maximum(start * NARROWED**turn, np.hypot(self.error, rough_mm))
             weights = trust * np.square(np.clip(1 - np.square(apart / limit), 0, None))
             if (weights > 0.05).sum() < 1:
                 weights = trust * np.exp(-apart / start)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from LandmarkPretrainLib import detection
+from LandmarkPretrainLib.alignment import agreeing
 from LandmarkPretrainLib.confidence import EVIDENCE, Confidence, learn_confidence
 from LandmarkPretrainLib.detectors import Closer, CoarseMap, FieldDetector, Guess, PatchDetector
 from LandmarkPretrainLib.landmark_errors import errors_by_patient, radial_errors
@@ -92,6 +93,26 @@ def test_how_a_body_lies_is_told_though_some_landmarks_lie(shape, seed):
     assert np.degrees(Rotation.from_matrix(told @ expected.T).magnitude()) < 6
 
 
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000))
+def test_left_and_right_are_told_apart_by_how_the_others_lie(seed):
+    """Each landmark and its mirror image look alike, and there is a third place now and then."""
+    random = np.random.default_rng(seed)
+    side = BASE[:10] * [1, 1, 1] + [120, 0, 0]
+    whole = np.concatenate([side, side * [-1, 1, 1], BASE[:4] * [0, 1, 1]])
+    mirrored = np.concatenate([np.arange(10, 20), np.arange(10), np.arange(20, 24)])
+    turn = Rotation.random(random_state=random).as_matrix()
+    truth = (whole + random.normal(0, 3, whole.shape)) @ turn.T + random.normal(0, 50, 3)
+    places = np.stack([truth, truth[mirrored], truth + random.normal(0, 150, truth.shape)], 1)
+    chances = np.column_stack([random.normal(0, 0.3, (24, 2)), random.normal(-1, 0.3, 24)])
+    order = random.permuted(np.tile(np.arange(3), (24, 1)), axis=1)
+    chosen = agreeing(np.take_along_axis(places, order[..., None], 1),
+                      np.take_along_axis(chances, order, 1), whole)
+    found = np.take_along_axis(order, chosen[:, None], 1)[:, 0]
+    right = (found == 0) | ((found == 1) & (mirrored == np.arange(24)))
+    assert right.mean() > 0.9
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_few_landmarks_are_no_failure(shape, count):
     found = np.full((COUNT, 3), np.nan)
@@ -130,7 +151,7 @@ NAMES = tuple(f"landmark {number}" for number in range(COUNT))
 class Oracle:
     """Stands for a network: bright places where landmarks are, and brighter ones elsewhere."""
 
-    posed = False
+    posed = any_way = False
 
     def __init__(self, truth, impostors=(), absent=()):
         self.truth, self.impostors, self.absent = truth, set(impostors), set(absent)
@@ -273,7 +294,7 @@ def test_the_close_look_is_turned_as_the_body_lies():
     array = np.exp(-np.square(grid - light).sum(-1) / (2 * 2.0**2)).astype(np.float32)
     extractor = PatchExtractor(sitk.GetImageFromArray(array))
     detector = FieldDetector(SimpleNamespace(fine=Beside()), 4.0, spacing,
-                             MemoryFallback(64, "cpu", pytest.fail), posed=True)
+                             MemoryFallback(64, "cpu", pytest.fail), any_way=True)
     start = target[None] + [2.0, -1.0, 1.5]
     for known_turn, limit in ((turn, True), (np.eye(3), False)):
         guess = Guess(start, start, np.array([50.0]), known_turn)
