@@ -23,7 +23,7 @@ from .landmark_cases import Case
 from .landmark_errors import WITHIN_MM, errors_by_patient, radial_errors
 from .patch_evaluation import patch_answers, shares_by_patient
 from .pictures import draw_confusion, draw_gallery
-from .prepared_cases import PreparedCase, prepare_case
+from .prepared_cases import PreparedCase, files_of, prepare_case
 from .sampling import known
 
 PICTURES = {"confusion": "confusion.png", "gallery": "gallery.png"}
@@ -46,8 +46,8 @@ def prepare_cases(cases: Sequence[Case], names: Sequence[str], spacing_mm: float
     """
     found = []
     for number, case in enumerate(cases, 1):
-        state = case.image.stat()
-        key = [str(case.image.resolve()), state.st_size, state.st_mtime_ns]
+        key = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
+               for file in files_of(case.image)]
         found.append(prepare_case(case.patient, lambda case=case: case.read().image,
                                   case.points_of(names), case.modality, spacing_mm, folder, key))
         advance(number)

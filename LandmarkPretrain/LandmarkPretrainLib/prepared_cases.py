@@ -21,6 +21,7 @@ from .preparation import prepared
 FORMAT = 1  # of the kept files; another one when prepared() changes
 KEPT_BYTES = 1_500_000_000  # of images in memory
 FLOAT = 4  # bytes
+VOXELS = (".raw", ".zraw", ".raw.gz")  # of MetaImage (.mhd) and NRRD (.nhdr)
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,14 @@ def prepare_case(patient: str, read: Callable[[], sitk.Image], points: np.ndarra
             unfinished.write_text(json.dumps({"origin": image.GetOrigin()}), "utf-8")
     origin = tuple(json.loads(about.read_text("utf-8"))["origin"])
     return PreparedCase(patient, file, origin, spacing_mm, np.asarray(points, float))
+
+
+def files_of(place: Path) -> list[Path]:
+    """The files of an image: all of a folder; or a header, and the voxels that lie beside it."""
+    if place.is_dir():
+        return sorted(path for path in place.rglob("*") if path.is_file())
+    beside = [place.with_suffix(ending) for ending in VOXELS]
+    return [path for path in (place, *beside) if path.is_file()]
 
 
 class Extractors:

@@ -31,13 +31,13 @@ from .landmark_cases import read_volume
 from .lesion_sets import LesionCase, LesionSet, check_inside
 from .patches import PIXELS, PatchExtractor
 from .preparation import prepared
+from .prepared_cases import files_of
 from .region import place_of
 
 FORMAT = 1
 MOST_AT_ONCE = 4  # cases: each needs some hundred megabytes
 VARIED = Augmentation(rotation=18.0, scale=(0.9, 1.1))
 NO_LESION = -1
-VOXELS = (".raw", ".zraw", ".raw.gz")  # of MetaImage (.mhd) and NRRD (.nhdr)
 _READING = threading.Lock()  # readers silence the warnings of the whole process meanwhile
 
 
@@ -205,19 +205,12 @@ def _check_classes(samples: Samples) -> None:
 def _key(case: LesionCase, number: int, training: bool, settings: SampleSettings) -> str:
     """Changes with anything that the patches of a case depend on; what is drawn, on its number."""
     place = place_of(settings.region, case.image)
-    files = _files_of(case.image) + (_files_of(place) if isinstance(place, Path) else [])
+    files = files_of(case.image) + (files_of(place) if isinstance(place, Path) else [])
     known = [FORMAT, number, training, asdict(settings),
              [asdict(lesion) for lesion in case.lesions],
              [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
-
-def _files_of(place: Path) -> list[Path]:
-    """The files of an image: all of a folder; or a header, and the voxels that lie beside it."""
-    if place.is_dir():
-        return sorted(path for path in place.rglob("*") if path.is_file())
-    beside = [place.with_suffix(ending) for ending in VOXELS]
-    return [path for path in (place, *beside) if path.is_file()]
 
 
 def _take(case: LesionCase, training: bool, settings: SampleSettings, find: Finder,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Patches against one interpolation after the other, and what is drawn from them for training."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from LandmarkPretrainLib import augmentation, fields, sampling, training_patches
+from LandmarkPretrainLib.evaluation import prepare_cases
+from LandmarkPretrainLib.landmark_cases import Case
+from LandmarkPretrainLib.landmark_files import Landmarks
 from LandmarkPretrainLib.networks import NONE
 from LandmarkPretrainLib.patches import PatchExtractor
 from LandmarkPretrainLib.preparation import DENSITIES, SHOWN_AS, prepared
@@ -228,6 +232,18 @@ def test_places_in_a_turned_box_show_the_landmark(cases, seed):
             shift = matrix @ ((index - (np.array(shape) - 1) / 2)[::-1] * 2.0)
             assert np.allclose(box[tuple(index.astype(int))],
                                extractor.values((middle + shift)[None]), atol=1e-3)
+
+
+def test_an_image_whose_voxels_changed_beside_its_header_is_made_ready_again(tmp_path):
+    image, points = toy_image(4)
+    sitk.WriteImage(image, str(tmp_path / "a.mhd"))
+    case = Case(tmp_path / "a.mhd", Landmarks(NAMES, points), "p", "", "a", "item 1", "MR")
+    first, = prepare_cases([case], NAMES, 2.0, tmp_path / "ready")
+    assert prepare_cases([case], NAMES, 2.0, tmp_path / "ready")[0].file == first.file
+    sitk.WriteImage(image * 0 + 7, str(tmp_path / "b.mhd"))
+    os.replace(tmp_path / "b.raw", tmp_path / "a.raw")
+    again, = prepare_cases([case], NAMES, 2.0, tmp_path / "ready")
+    assert again.file != first.file
 
 
 def test_cubes_show_bodies_as_if_they_lay_alike(cases):
