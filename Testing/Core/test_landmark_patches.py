@@ -240,7 +240,7 @@ def test_an_image_whose_voxels_changed_beside_its_header_is_made_ready_again(tmp
     case = Case(tmp_path / "a.mhd", Landmarks(NAMES, points), "p", "", "a", "item 1", "MR")
     first, = prepare_cases([case], NAMES, 2.0, tmp_path / "ready")
     assert prepare_cases([case], NAMES, 2.0, tmp_path / "ready")[0].file == first.file
-    sitk.WriteImage(image * 0 + 7, str(tmp_path / "b.mhd"))
+    sitk.WriteImage(image + 7, str(tmp_path / "b.mhd"))
     os.replace(tmp_path / "b.raw", tmp_path / "a.raw")
     again, = prepare_cases([case], NAMES, 2.0, tmp_path / "ready")
     assert again.file != first.file
