@@ -15,8 +15,9 @@ endif
 INSTALLED := $(VENV)/.installed
 SOURCES := ReadingRoomCore:MuscleSeg:HeadCTTriage:BrainTumorClassify:TemporalSubtraction:LandmarkPretrain:Testing/Host
 RUN := PYTHONPATH=$(SOURCES) PYTHONUNBUFFERED=1 $(VENV_PYTHON)
-# Two processes: a file of tests stays in one, with what it prepares once.
-PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
+# Two processes: a file of tests stays in one, with what it prepares once. One thread each, because
+# four on two cores wait for each other most of the time.
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile
 STARTER := $(RUN) -m MuscleSegLib.starter
 SUBTRACTION := $(RUN) -m TemporalSubtractionLib.starter
 TRIAGE := $(RUN) -m HeadCTTriageLib.starter
