@@ -47,7 +47,7 @@ def train_with_curves(
     Raises:
         BadInput: the folder holds a training with other settings.
     """
-    every = min(settings.steps, max(APART, settings.steps // LOOKS))
+    every = settings.steps // max(1, min(LOOKS, settings.steps // APART))
     drawn = 0.0
 
     def draw() -> None:

@@ -32,6 +32,7 @@ def quick(monkeypatch, tmp_path):
     monkeypatch.setattr(train_command, "SETTINGS", replace(
         train_command.SETTINGS, steps=12, warmup_steps=1, checkpoint_every=4))
     monkeypatch.setattr(live_training, "LOOKS", 3)
+    monkeypatch.setattr(live_training, "APART", 4)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -85,6 +86,8 @@ def test_too_few_patients_are_refused(tmp_path):
 
 
 def test_from_a_list_to_a_model_of_ones_own(tmp_path, monkeypatch):
+    # after a dozen steps it depends on the processor whether anything was learned
+    monkeypatch.setattr(train_command, "SETTINGS", replace(train_command.SETTINGS, steps=90))
     listed, said = write_list(tmp_path), []
     result = do(tmp_path, listed, said, name="ours")
     assert result["kept_as"] == "ours" and sum(result["parts"].values()) == 153
