@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from ReadingRoomLib.commands import Job
-from ReadingRoomLib.datalists import PARTS
+from ReadingRoomLib.datalists import measured_part
 from ReadingRoomLib.errors import BadInput
 
 from . import engines
 from .detection import Found
 from .evaluation import PICTURES, measured_on, prepare_cases
-from .landmark_cases import Case, read_cases
+from .landmark_cases import read_cases
 from .landmark_errors import WITHIN_MM, radial_errors
 from .landmark_files import key_of
 from .model_writing import stated
@@ -58,7 +58,7 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
     cases = read_cases(options.data, model.modality, least_patients=1)
     for sentence in cases.warnings:
         job.warn(sentence)
-    chosen = _chosen(cases.parts, options.part)
+    chosen = measured_part(cases.parts, options.part)
     names = _spelled(model.names, cases.names)
     job.progress.stage("images", len(chosen), "Reading the images")
     prepared = prepare_cases(chosen, names, model.recipe.fine_mm, options.work,
@@ -69,15 +69,6 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
                files={"errors": ERRORS, **PICTURES})
     for name, value in measured.estimates.items():
         say(f"{stated(name)}: {value.in_full()}")
-
-
-def _chosen(parts: dict[str, list[Case]], part: str) -> list[Case]:
-    if part:
-        if not parts.get(part):
-            raise BadInput(f"The list has no part {part}: choose one of "
-                           f"{', '.join(name for name in PARTS if parts.get(name))} (--part).")
-        return parts[part]
-    return parts.get("test") or [case for own in parts.values() for case in own]
 
 
 def _spelled(names: Sequence[str], given: Sequence[str]) -> list[str]:

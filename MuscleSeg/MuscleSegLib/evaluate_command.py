@@ -13,8 +13,7 @@ import SimpleITK as sitk
 
 from ReadingRoomLib.bundles import Bundle
 from ReadingRoomLib.commands import Job
-from ReadingRoomLib.datalists import PARTS, Pair, content_of, read_pairs
-from ReadingRoomLib.errors import BadInput
+from ReadingRoomLib.datalists import Pair, content_of, measured_part, read_pairs
 from ReadingRoomLib.images import read_image
 from ReadingRoomLib.metrics import score_labels
 
@@ -72,7 +71,7 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
         ModelMissing, ModelUntrusted: the model cannot be used.
     """
     job.progress.stage("list", 1, "Reading the list")
-    cases = chosen(read_pairs(options.data, KEY), options.part)
+    cases = measured_part(read_pairs(options.data, KEY), options.part)
     simulated = content_of(options.data.absolute()).get("simulated") is True
     if simulated:
         job.warn(SIMULATED)
@@ -99,18 +98,6 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
                published=PUBLISHED, **result)
     for line in sentences(result):
         say(line)
-
-
-def chosen(parts: dict[str, list[Pair]], part: str) -> list[Pair]:
-    """The cases of a part of a list; without a name those of the test part, or else all.
-
-    Raises:
-        BadInput: the list has no such part.
-    """
-    if part and not parts.get(part):
-        raise BadInput(f"The list has no part {part}: choose one of "
-                       f"{', '.join(name for name in PARTS if parts.get(name))} (--part).")
-    return parts.get(part or "test") or [case for own in parts.values() for case in own]
 
 
 def _scored(job: Job, bundle: Bundle, case: Pair, options: Options,

@@ -176,6 +176,18 @@ def _check_once(items: Iterable[Item | Pair]) -> None:
         seen[image] = item.place
 
 
+def measured_part(parts: Mapping[str, list[Any]], part: str) -> list[Any]:
+    """The entries to measure on: of a part; without a name of the test part, or else all.
+
+    Raises:
+        BadInput: the list has no such part.
+    """
+    if part and not parts.get(part):
+        raise BadInput(f"The list has no part {part}: choose one of "
+                       f"{', '.join(name for name in PARTS if parts.get(name))} (--part).")
+    return parts.get(part or "test") or [entry for own in parts.values() for entry in own]
+
+
 def check_apart(parts: Mapping[str, Sequence[Item | Pair]]) -> None:
     """Refuse parts that share a patient.
 
