@@ -113,7 +113,13 @@ def read_seg_nrrd(path: str | os.PathLike) -> tuple[sitk.Image, list[SegmentDesc
             "export it from Slicer as a label map."
         )
     labels = read_volume_file(path).image
-    segments = list(_described_segments(labels))
+    try:
+        segments = list(_described_segments(labels))
+    except ValueError as error:
+        raise BadInput(
+            f"{path.name} describes a segment in a way that cannot be read: save it from Slicer's "
+            "Segmentations module as .seg.nrrd."
+        ) from error
     if not segments:
         raise BadInput(
             f"{path.name} does not say what its labels mean: save it from Slicer's Segmentations "
@@ -247,6 +253,8 @@ def _described_segments(labels: sitk.Image) -> Iterator[SegmentDescription]:
         }
         tags = (tag.partition(":") for tag in fields.get("Tags", "").split("|"))
         color = [float(part) for part in fields.get("Color", "0.5 0.5 0.5").split()]
+        if len(color) != 3 or not all(0 <= part <= 1 for part in color):
+            raise ValueError(f"the color of segment {number} is not three parts of 0 to 1")
         yield SegmentDescription(
             value=int(fields.get("LabelValue", 1)),
             identifier=fields["ID"],

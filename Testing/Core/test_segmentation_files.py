@@ -141,6 +141,20 @@ def test_refuses_to_read_what_is_no_single_layer_segmentation(labels, tmp_path):
         read_seg_nrrd(text)
 
 
+@pytest.mark.parametrize("field", ["LabelValue:=one", "LabelValue:=1e400", "Color:=red", "Color:=",
+                                   "Color:=0.1 0.2", "Color:=nan 0 0", "Color:=1e9 0 0"])
+def test_a_field_that_means_nothing_is_refused_in_a_sentence(labels, tmp_path, field):
+    path = tmp_path / "a.seg.nrrd"
+    write_seg_nrrd(path, labels, [SegmentDescription(7, "x", "x", (1, 2, 3))])
+    header, _, voxels = path.read_bytes().partition(b"\n\n")
+    key = f"Segment0_{field.partition(':=')[0]}:="
+    lines = [f"Segment0_{field}" if line.startswith(key) else line
+             for line in header.decode().splitlines()]
+    path.write_bytes("\n".join(lines).encode() + b"\n\n" + voxels)
+    with pytest.raises(BadInput, match="a.seg.nrrd describes a segment in a way"):
+        read_seg_nrrd(path)
+
+
 SLICER_SCRIPT = """
 import json, sys
 import numpy as np, slicer, vtk
