@@ -178,8 +178,8 @@ class LandmarkPretrainWidget(ReadingRoomWidget):
 
     # What the sections ask for
 
-    def modelNames(self) -> list:
-        return self.panel.modelNames()
+    def modelNames(self, recipe=None) -> list:
+        return self.panel.modelNames(recipe)
 
     def onListWritten(self, path: str) -> None:
         """Learn from this list next."""

@@ -53,6 +53,7 @@ class PretrainingPanel(TrainingPanel):
         self.addOption(_("Images:"), self.modalityComboBox)
         for comboBox in (self.workComboBox, self.recipeComboBox):
             comboBox.connect("currentIndexChanged(int)", self._onWorkChanged)
+        self.recipeComboBox.connect("currentIndexChanged(int)", self.showModels)
         for spinBox in (self.landmarksSpinBox, ui.trainingStepsSpinBox):
             spinBox.connect("valueChanged(int)", self.checkCanStart)
         self.pictureComboBox = menu((), _("What to look at."))
@@ -75,8 +76,7 @@ class PretrainingPanel(TrainingPanel):
             _("How the network is built and what it learns."))
         self.addOption(_("Recipe:"), self.recipeComboBox)
         self.startComboBox = menu((), _(
-            "With whose network it begins; one of the same recipe. Its landmarks are learned"
-            " anew."))
+            "With whose network of this recipe it begins. Its landmarks are learned anew."))
         self.addOption(_("Begin with:"), self.startComboBox)
         self.landmarksSpinBox = _spinBox(0, 10_000, 0, _("all"))
         self.landmarksSpinBox.toolTip = _("How many landmarks, those that most cases have.")
@@ -125,9 +125,10 @@ class PretrainingPanel(TrainingPanel):
             form.labelForField(part).visible = shown
         self.checkCanStart()
 
-    def showModels(self) -> None:
-        """Offer the models that there are to begin with; of another recipe Start refuses one."""
-        names, before = self._owner.modelNames(), chosen(self.startComboBox)
+    def showModels(self, index=None) -> None:
+        """Offer the models of the recipe that there are to begin with."""
+        names = self._owner.modelNames(chosen(self.recipeComboBox))
+        before = chosen(self.startComboBox)
         self.startComboBox.clear()
         for value, label in ((RANDOM, _("random weights")), *zip(names, names, strict=True)):
             self.startComboBox.addItem(label, value)

@@ -115,9 +115,10 @@ class ReadingRoomPanel:
         """The recipes for which there is a model."""
         return {model.recipe for model in self._availableModels()}
 
-    def modelNames(self) -> list:
-        """Names of all models, which another one cannot have."""
-        return [model.name for model in self._availableModels()]
+    def modelNames(self, recipe=None) -> list:
+        """Names of all models, which another one cannot have; or of those of a recipe."""
+        return [model.name for model in self._availableModels()
+                if recipe in (None, model.recipe)]
 
     def _availableModels(self) -> list:
         try:

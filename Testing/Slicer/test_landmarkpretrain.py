@@ -630,6 +630,8 @@ def test_pretraining_ends_in_a_model_with_its_pictures(widget, warm, tmp_path, m
     assert section.depthSpinBox.isHidden() and section.trialsSpinBox.isHidden()
     section.recipeComboBox.currentIndex = 1
     assert not section.depthSpinBox.isHidden()
+    names = [section.startComboBox.itemData(n) for n in range(section.startComboBox.count)]
+    assert "starter-seed" in names and "starter" not in names
     section.startComboBox.currentIndex = section.startComboBox.findData("starter-seed")
     section.patchSpinBox.value = 30.5
     section.modalityComboBox.currentIndex = 2
