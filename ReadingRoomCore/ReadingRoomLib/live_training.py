@@ -30,7 +30,7 @@ LEARNED_FROM = "learned_from.txt"
 
 
 def train_with_curves(
-    network: nn.Module, data: Dataset, loss: Callable, look: Callable[[nn.Module], Mapping],
+    network: nn.Module, data: Dataset, loss: Callable, look: Callable[[nn.Module], Mapping] | None,
     accuracy: Callable, settings: TrainingSettings, folder: Path, device: str,
     on_step: Callable[[int, float], None], title: str, further: Sequence[str] = (),
 ) -> nn.Module:
@@ -39,7 +39,7 @@ def train_with_curves(
     Args:
         network, data, loss, settings, folder, device, further: as for :func:`.training.train`.
         look: at the validation images: gets the averaged network in evaluation mode, and gives
-            numbers by name, such as ``loss`` and ``accuracy``.
+            numbers by name, such as ``loss`` and ``accuracy``. None where there are none.
         accuracy: of a batch, from answer and label, 0 to 1.
         on_step: called after each step with its number and loss.
         title: of the picture.
@@ -66,7 +66,8 @@ def train_with_curves(
 
     try:
         trained = train(network, data, loss, settings, folder, device, after_step,
-                        Validation(score, every, chooses=False), accuracy, further)
+                        Validation(score, every, chooses=False) if look else None, accuracy,
+                        further)
     except OtherSettings as error:
         raise _of_another(folder.parent) from error
     draw()

@@ -2,17 +2,31 @@
 """Monte Carlo dropout: several predictions with dropout left on, their mean and their spread.
 
 Source: Gal & Ghahramani, "Dropout as a Bayesian approximation", ICML 2016.
+
+Three kinds of uncertainty are known, each 0 where all samples are sure of the same class, and 1
+where they are evenly torn between two classes, each sample sure of its own:
+
+- ``variance`` of the class probabilities over the samples, added up over the classes. Hiasa et al.,
+  IEEE TMI 2020, take the average over the classes instead, the same up to a constant;
+- ``entropy`` of the mean probability, in bits. It is high, too, where every sample alone is unsure;
+- ``mutual-information`` between the class and the network's weights: the entropy of the mean less
+  the mean entropy of the samples, in bits. Only what the samples disagree about is left (BALD:
+  Houlsby et al. 2011; Gal, Islam & Ghahramani, ICML 2017).
+
+A bit is what tells two classes apart; voxels torn between more have 1 as well.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import nn
 
+UNCERTAINTIES = ("variance", "entropy", "mutual-information")
 DROPOUT_LAYERS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
@@ -86,37 +100,62 @@ def sample_seed(*parts: int) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-def summarise_samples(
-    logits: Iterable[torch.Tensor], weight: float = 2.0
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean probability and uncertainty of Monte Carlo samples.
-
-    The uncertainty is the variance of the class probabilities over the samples, added up over the
-    classes; Hiasa et al., IEEE TMI 2020, take the average over the classes instead, which is the
-    same up to a constant. Here the constant makes it 0 where all samples agree and 1 where they
-    are evenly torn between two classes.
+def summarise_samples(logits: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean probability and variance of Monte Carlo samples.
 
     Args:
         logits: one tensor (classes, ...) a sample; at least one.
-        weight: the constant.
 
     Returns:
-        Mean probability (classes, ...) and uncertainty (...), float32. With one sample the
-        uncertainty is zero everywhere.
+        Mean probability (classes, ...) and variance (...), float32. With one sample the variance is
+        zero everywhere.
+    """
+    mean, [variance] = summarise_uncertainties(logits, ("variance",))
+    return mean, variance
+
+
+def summarise_uncertainties(
+    logits: Iterable[torch.Tensor], kinds: Sequence[str]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean probability and several kinds of uncertainty of Monte Carlo samples.
+
+    Only what the kinds need is computed; the samples are looked at one at a time.
+
+    Args:
+        logits: one tensor (classes, ...) a sample; at least one.
+        kinds: of :data:`UNCERTAINTIES`.
+
+    Returns:
+        Mean probability (classes, ...) and uncertainties (kinds, ...), 0 to 1, float32. With one
+        sample all but the entropy are zero everywhere.
     """
     count = 0
-    mean = squares = None
+    mean = squares = entropies = None
     for sample in logits:
         probability = torch.softmax(sample.float(), 0)
-        if mean is None:
-            mean, squares = probability, probability.square().sum(0)
-        else:
-            mean += probability
-            squares += probability.square().sum(0)
+        # the sum over classes commutes with the mean over samples, so one map is enough
+        if "variance" in kinds:
+            squares = _added(squares, probability.square().sum(0))
+        if "mutual-information" in kinds:
+            entropies = _added(entropies, _bits(probability))
+        mean = _added(mean, probability)
         count += 1
     if mean is None:
         raise ValueError("Monte Carlo dropout needs at least one sample.")
     mean /= count
-    # the sum over classes commutes with the mean over samples, so one map of squares is enough
-    variance = (squares / count - mean.square().sum(0)).clamp_(0.0)
-    return mean, (variance * weight).clamp_(max=1.0)
+    entropy = _bits(mean) if set(kinds) & {"entropy", "mutual-information"} else None
+    uncertainty = {
+        "variance": lambda: 2 * (squares / count - mean.square().sum(0)),
+        "entropy": lambda: entropy,
+        "mutual-information": lambda: entropy - entropies / count,
+    }
+    return mean, torch.stack([uncertainty[kind]() for kind in kinds]).clamp_(0.0, 1.0)
+
+
+def _added(total: torch.Tensor | None, term: torch.Tensor) -> torch.Tensor:
+    return term if total is None else total.add_(term)
+
+
+def _bits(probability: torch.Tensor) -> torch.Tensor:
+    """Entropy over the first axis in bits."""
+    return torch.special.entr(probability).sum(0) / math.log(2)

@@ -13,13 +13,17 @@ from monai.metrics import (
     compute_hausdorff_distance,
     compute_surface_dice,
 )
+from scipy import ndimage
 
 from ReadingRoomLib.metrics import (
     ABSENT,
     MISSED,
     bootstrap_interval,
+    paired_interval,
     score_labels,
     score_mask,
+    surface,
+    surface_distances,
 )
 
 
@@ -168,3 +172,45 @@ def test_interval_of_few_equal_missing_or_infinite_values():
     missed = bootstrap_interval([1.0, np.inf, 2.0])
     assert missed.value == np.inf and np.isnan(missed.high) and missed.n == 3
     assert bootstrap_interval([1, 5, 9, 2], np.median).value == 3.5
+
+
+def test_surface_is_what_has_a_neighbour_outside_the_mask_or_the_image():
+    mask = box((5, 6, 7), (0, 4), (1, 5), (1, 6))
+    found = surface(mask)
+    inner = box((5, 6, 7), (1, 3), (2, 4), (2, 5))
+    assert np.array_equal(found, mask & ~inner)
+    assert np.array_equal(surface(np.ones((1, 3, 3), bool)), np.ones((1, 3, 3), bool))
+
+
+def test_distances_are_those_of_a_distance_transform():
+    random = np.random.default_rng(1)
+    noise = ndimage.gaussian_filter(random.normal(0, 1, (12, 20, 22)), 2)
+    first, second, spacing = noise > 0.02, np.roll(noise, 2, 1) > 0.03, (3.0, 0.9, 1.1)
+    found = surface_distances(first, second, spacing)
+    edges = surface(first), surface(second)
+    for own, other, distances in zip(edges, reversed(edges), found, strict=True):
+        expected = ndimage.distance_transform_edt(~other, sampling=spacing)[own]
+        assert np.sort(distances) == pytest.approx(np.sort(expected))
+
+
+def ratio(first, second, axis=-1):
+    return np.mean(first, axis) / np.mean(second, axis)
+
+
+def test_a_paired_interval_is_narrow_where_units_differ_and_methods_do_not():
+    random = np.random.default_rng(0)
+    hard = random.uniform(1, 5, 40)
+    first, second = hard * 0.5, hard * random.uniform(0.95, 1.05, 40)
+    found = paired_interval(first, second, ratio)
+    assert found.value == pytest.approx(0.5, abs=0.02) and found.n == 40
+    assert found.low < found.value < found.high and found.high - found.low < 0.02
+    assert found == paired_interval(first, second, ratio)
+    shuffled = paired_interval(first, random.permutation(second), ratio)
+    assert shuffled.high - shuffled.low > 5 * (found.high - found.low)
+
+
+def test_a_paired_interval_of_few_or_proportional_values():
+    single = paired_interval([1.0], [2.0], ratio)
+    assert single.value == 0.5 and np.isnan(single.low) and single.n == 1
+    equal = paired_interval([1.0, 2.0, 4.0], [2.0, 4.0, 8.0], ratio)
+    assert (equal.value, equal.low, equal.high) == pytest.approx((0.5, 0.5, 0.5))

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ReadingRoomLib.montecarlo import (
+    UNCERTAINTIES,
     HalfDropout,
     draw_dropout_quickly,
     dropout_active,
     sample_seed,
     summarise_samples,
+    summarise_uncertainties,
 )
 
 
@@ -31,6 +33,42 @@ def test_summary_is_what_the_definition_says(samples, classes, scale, seed):
     np.testing.assert_allclose(uncertainty.numpy(), expected, atol=2e-6)
     assert mean.dtype == uncertainty.dtype == torch.float32
     assert uncertainty.min() >= 0 and uncertainty.max() <= 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 9), st.integers(2, 6), st.floats(0.1, 20), st.integers(0, 2**31),
+       st.permutations(UNCERTAINTIES), st.integers(1, 3))
+def test_each_kind_is_what_its_definition_says(samples, classes, scale, seed, kinds, count):
+    """Entropy of the mean, and of the samples, summed one class and one voxel at a time."""
+    logits = np.random.default_rng(seed).normal(0, scale, (samples, classes, 2, 3))
+    raised = np.exp(logits - logits.max(1, keepdims=True))
+    probability = raised / raised.sum(1, keepdims=True)
+    kinds = kinds[:count]
+    mean, found = summarise_uncertainties(torch.from_numpy(logits), kinds)
+    np.testing.assert_allclose(mean.numpy(), probability.mean(0), atol=1e-6)
+    assert found.shape == (count, 2, 3) and found.dtype == torch.float32
+    for y, x in np.ndindex(2, 3):
+        def bits(p):
+            return -sum(float(value) * np.log2(value) for value in p if value > 0)
+
+        voxel = probability[:, :, y, x]
+        expected = {
+            "variance": 2 * sum(np.var(voxel[:, c]) for c in range(classes)),
+            "entropy": bits(voxel.mean(0)),
+            "mutual-information": bits(voxel.mean(0)) - np.mean([bits(p) for p in voxel])}
+        for kind, value in zip(kinds, found[:, y, x].tolist(), strict=True):
+            assert value == pytest.approx(min(max(expected[kind], 0), 1), abs=3e-6)
+
+
+def test_kinds_differ_where_samples_are_unsure_each_alone():
+    torn, one, other = torch.zeros(2), torch.tensor([50.0, 0]), torch.tensor([0, 50.0])
+    for samples, expected in (([one, other], (1, 1, 1)), ([torn, torn], (0, 1, 0)),
+                              ([one, one], (0, 0, 0)), ([torn], (0, 1, 0))):
+        _, found = summarise_uncertainties(samples, UNCERTAINTIES)
+        assert found.tolist() == pytest.approx(expected, abs=1e-6)
+    # more than two classes are no more than all of it
+    _, found = summarise_uncertainties(50 * torch.eye(4), UNCERTAINTIES)
+    assert found.tolist() == pytest.approx([1, 1, 1])
 
 
 def test_uncertainty_is_nothing_in_agreement_and_one_between_two_classes():
