@@ -48,6 +48,19 @@ def read_pelvic_reference(folder: Path) -> RegionMap:
     labels = sitk.GetArrayFromImage(label_image).astype(np.uint8)
     body = (sitk.GetArrayFromImage(mask_image) > 0) | (labels > 0)
     spacing = label_image.GetSpacing()[::-1]
+    return region_map_of(labels, body, spacing)
+
+
+def region_map_of(labels: np.ndarray, body: np.ndarray,
+                  spacing: tuple[float, float, float]) -> RegionMap:
+    """Region map of labels, at half the slice distance, cropped to the body.
+
+    Args:
+        labels: uint8 (z, y, x) in LPS axes, values of the pelvic reference labels
+            (:data:`PELVIC_TARGETS`).
+        body: bool, the mask of the body on the same grid.
+        spacing: voxel size in mm, in array order (z, y, x).
+    """
     labels, body = _crop(labels, body, margin=6)
     regions = np.where(labels > 0, labels, _fill_unnamed(labels, body, spacing)).astype(np.uint8)
     regions, spacing = _refine_slices(regions, spacing)

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 
+from ReadingRoomLib.datalists import Pair
 from ReadingRoomLib.estimates import Estimate
-from ReadingRoomLib.metrics import Score, bootstrap_interval
+from ReadingRoomLib.metrics import bootstrap_interval, score_labels
 
 from .prediction import Prediction
-from .structures import STRUCTURES, structure_named
+from .structures import LEFT_OFFSET, STRUCTURES
 
 PUBLISHED = {
     "source": "Hiasa et al., IEEE TMI 2020: 20 real patients, cross-validation; published figures",
@@ -31,6 +33,15 @@ PUBLISHED = {
 }
 WITHIN_MM = 1.0
 MEASURES = ("dice", "asd_mm", "nsd", "hd95_mm")
+SCORES, CASES = "scores.csv", "cases.csv"
+GROUPS = {
+    "all": tuple(s.name for s in STRUCTURES),
+    "muscles": tuple(s.name for s in STRUCTURES if s.group != "bone"),
+    "bones": tuple(s.name for s in STRUCTURES if s.group == "bone"),
+    "hip_muscles": tuple(s.name for s in STRUCTURES if s.group == "hip"),
+    "thigh_muscles": tuple(s.name for s in STRUCTURES if s.group == "thigh"),
+}
+"""Structures that are averaged together."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +69,57 @@ class StructureScore:
     reference_ml: float
     uncertainty: float
 
-    @classmethod
-    def of(cls, patient: str, image: str, value: int, score: Score, volume_ml: float,
-           reference_ml: float, uncertainty: float) -> StructureScore:
-        """From the score of a label."""
-        return cls(patient, image, STRUCTURES[value - 1].name, **asdict(score),
-                   volume_ml=volume_ml, reference_ml=reference_ml, uncertainty=uncertainty)
-
     @property
     def missed(self) -> bool:
         """Whether it is in one of the two only."""
         return math.isinf(self.asd_mm)
+
+
+@dataclass(frozen=True)
+class CaseTime:
+    """How long the segmentation of a CT took; None where nobody knows.
+
+    Attributes:
+        patient, image: whose it is, and the file's name.
+        seconds: by the clock.
+        cpu_seconds: of the processors together, which other work on the computer changes little.
+    """
+
+    patient: str
+    image: str
+    seconds: float | None
+    cpu_seconds: float | None
+
+
+def scores_of_case(
+    case: Pair, labels: sitk.Image, reference: sitk.Image, structures: Iterable[int],
+    tolerance_mm: float, uncertainty: np.ndarray,
+) -> list[StructureScore]:
+    """Scores of the structures of a case, sides together, as published.
+
+    Args:
+        case: whose image it is.
+        labels: as they were segmented, values of ``STRUCTURES``.
+        reference: on the same grid, its sides apart or together.
+        structures: values of ``STRUCTURES`` that both sides know.
+        tolerance_mm: distance up to which surfaces count as the same, for the NSD.
+        uncertainty: mean of each label, (labels + 1,).
+    """
+    predicted, truth = sitk.GetArrayViewFromImage(labels), sitk.GetArrayFromImage(reference)
+    truth[truth > LEFT_OFFSET] -= LEFT_OFFSET
+    spacing = labels.GetSpacing()[::-1]
+    found = score_labels(predicted, truth, sorted(structures), spacing, tolerance_mm)
+    ours_ml, theirs_ml = (_millilitres(array, spacing) for array in (predicted, truth))
+    return [StructureScore(
+        case.patient, case.image.name, STRUCTURES[value - 1].name, **asdict(score),
+        volume_ml=float(ours_ml[value]), reference_ml=float(theirs_ml[value]),
+        uncertainty=float(uncertainty[value])) for value, score in found.items()]
+
+
+def _millilitres(labels: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+    """Volume of each label; slice by slice, because NumPy counts 8 bytes a voxel at a time."""
+    count = sum(np.bincount(plane.ravel(), minlength=256) for plane in labels)
+    return count * float(np.prod(spacing)) / 1000
 
 
 def mean_uncertainties(prediction: Prediction) -> np.ndarray:
@@ -85,8 +136,7 @@ def measured(scores: Sequence[StructureScore]) -> dict[str, Any]:
     known = [score for score in scores if not math.isnan(score.dice)]
     names = [structure.name for structure in STRUCTURES
              if any(score.structure == structure.name for score in known)]
-    groups = {"all": names, "muscles": [name for name in names if _is_muscle(name)],
-              "bones": [name for name in names if not _is_muscle(name)]}
+    groups = {group: [name for name in own if name in names] for group, own in GROUPS.items()}
     overall = {group: _estimates(known, own) for group, own in groups.items() if own}
     each = {name: _estimates(known, [name]) for name in names}
     muscles = [each[name]["asd_mm"].value for name in groups["muscles"]]
@@ -102,10 +152,6 @@ def measured(scores: Sequence[StructureScore]) -> dict[str, Any]:
         "patients": len({score.patient for score in known}),
         "missed": sum(score.missed for score in known),
     }
-
-
-def _is_muscle(name: str) -> bool:
-    return structure_named(name).group != "bone"
 
 
 def _estimates(scores: Iterable[StructureScore], names: Sequence[str]) -> dict[str, Estimate]:
@@ -140,14 +186,51 @@ def sentences(result: dict[str, Any]) -> list[str]:
 
 def write_scores(path: Path, scores: Sequence[StructureScore]) -> None:
     """One line for each structure of each CT; what cannot be measured is empty."""
+    _write(path, StructureScore, scores)
+
+
+def write_times(path: Path, times: Sequence[CaseTime]) -> None:
+    """One line for each CT."""
+    _write(path, CaseTime, times)
+
+
+def read_scores(path: Path) -> list[StructureScore]:
+    """What :func:`write_scores` wrote: a structure that one of the two has not is missed again.
+
+    Raises:
+        OSError, ValueError, KeyError: the file cannot be read, or is another table.
+    """
+    scores = []
+    for row in _rows(path):
+        numbers = {field.name: float(row[field.name] or "nan") for field in fields(StructureScore)
+                   if field.name not in ("patient", "image", "structure")}
+        if numbers["dice"] == 0 and math.isnan(numbers["asd_mm"]):
+            numbers |= {"asd_mm": math.inf, "hd95_mm": math.inf}
+        scores.append(StructureScore(row["patient"], row["image"], row["structure"], **numbers))
+    return scores
+
+
+def read_times(path: Path) -> list[CaseTime]:
+    """What :func:`write_times` wrote; raises as :func:`read_scores`."""
+    return [CaseTime(row["patient"], row["image"], *(
+        float(row[name]) if row[name] else None for name in ("seconds", "cpu_seconds")))
+        for row in _rows(path)]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _write(path: Path, kind: type, rows: Sequence[Any]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in fields(StructureScore)])
+        writer = csv.DictWriter(stream, [field.name for field in fields(kind)])
         writer.writeheader()
-        for score in scores:
-            writer.writerow({name: _written(value) for name, value in asdict(score).items()})
+        for row in rows:
+            writer.writerow({name: _written(value) for name, value in asdict(row).items()})
 
 
-def _written(value: str | float) -> str:
+def _written(value: str | float | None) -> str:
     if isinstance(value, str):
         return value
-    return f"{value:.4f}" if math.isfinite(value) else ""
+    return f"{value:.4f}" if value is not None and math.isfinite(value) else ""

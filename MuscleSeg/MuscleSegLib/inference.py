@@ -9,7 +9,7 @@ the result alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -18,15 +18,17 @@ import torch
 import torch.nn.functional as F
 
 from ReadingRoomLib.devices import fast_in_bfloat16
-from ReadingRoomLib.montecarlo import dropout_active, sample_seed, summarise_samples
+from ReadingRoomLib.montecarlo import dropout_active, sample_seed, summarise_uncertainties
 
 from .body import AIR_HU, find_body
+from .expected_overlap import ExpectedOverlap
 from .networks import ContextUNet
-from .prediction import MeanConfidence, Prediction, pits, without_islands
-from .recipes import Recipe, to_channels
+from .prediction import Prediction, pits, without_islands
+from .recipes import CLASSES, Recipe, to_channels
 from .structures import FEMUR
 
 BATCH = 8  # working slices labelled at once
+VARIANCE = ("variance",)
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ def _averaging_matrix(axis: Axis) -> torch.Tensor:
 
 def sample_slabs(
     grid: WorkingGrid, network: ContextUNet, recipe: Recipe, samples: int, device: str, seed: int,
+    kinds: Sequence[str] = VARIANCE,
 ) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
     """Mean probability and uncertainty of the working slices, from the feet up.
 
@@ -139,7 +142,8 @@ def sample_slabs(
     al., Neurocomputing 2019).
 
     Yields:
-        (first working slice, probabilities (classes, slices, y, x), uncertainty (slices, y, x)).
+        (first working slice, probabilities (classes, slices, y, x), uncertainties (kinds, slices,
+        y, x)).
     """
     bfloat16 = fast_in_bfloat16(device)
     for start in range(0, grid.depth, BATCH):
@@ -150,12 +154,13 @@ def sample_slabs(
         with torch.inference_mode(), dropout_active(network, samples > 1), torch.autocast(
             device.split(":")[0], torch.bfloat16, enabled=bfloat16
         ):
-            mean, uncertainty = summarise_samples(
+            mean, uncertainties = summarise_uncertainties(
                 chain(_decode(network, channels, samples - samples // 2, device),
                       (logits.flip(-1) for logits in
-                       _decode(network, channels.flip(-1), samples // 2, device)))
+                       _decode(network, channels.flip(-1), samples // 2, device))),
+                kinds,
             )
-        yield start, mean.cpu(), uncertainty.cpu()
+        yield start, mean.cpu(), uncertainties.cpu()
 
 
 def _decode(network: ContextUNet, channels: torch.Tensor, samples: int, device: str
@@ -179,6 +184,7 @@ def segment_modern(
     ct: np.ndarray, spacing: tuple[float, float, float], network: ContextUNet, recipe: Recipe,
     samples: int = 10, device: str = "cpu", seed: int = 0,
     on_slices: Callable[[int, int], None] = lambda done, total: None,
+    kinds: Sequence[str] = VARIANCE,
 ) -> Prediction:
     """Labels and uncertainty of a CT in LPS axes.
 
@@ -191,16 +197,18 @@ def segment_modern(
         device: torch device.
         seed: of the samples.
         on_slices: called with slices done and in all, first with none done.
+        kinds: of uncertainty that are wanted, see :mod:`ReadingRoomLib.montecarlo`.
 
     Raises:
         BadInput: there is no body in the CT.
     """
     network = network.to(device=device, memory_format=torch.channels_last)
     grid = WorkingGrid(ct, spacing, recipe)
-    writer = _Writer(grid)
+    writer = _Writer(grid, kinds)
     on_slices(0, grid.depth)
-    for start, mean, uncertainty in sample_slabs(grid, network, recipe, samples, device, seed):
-        writer.add(start, mean, uncertainty)
+    for start, mean, uncertainties in sample_slabs(grid, network, recipe, samples, device, seed,
+                                                   kinds):
+        writer.add(start, mean, uncertainties)
         on_slices(start + mean.shape[1], grid.depth)
     return writer.finish()
 
@@ -208,23 +216,27 @@ def segment_modern(
 class _Writer:
     """Interpolates slabs of probabilities to the voxels of the CT as they come."""
 
-    def __init__(self, grid: WorkingGrid) -> None:
+    def __init__(self, grid: WorkingGrid, kinds: Sequence[str] = VARIANCE) -> None:
         self.grid = grid
         self.labels = np.zeros(grid.ct.shape, np.uint8)
-        self.uncertainty = np.zeros(grid.ct.shape, np.float32)
+        self.uncertainties = {kind: np.zeros(grid.ct.shape, np.float32) for kind in kinds}
         self.working_labels = np.zeros([axis.size for axis in grid.axes], np.uint8)
         voxels = range(grid.ct.shape[0])
         self.lower, self.weight = _interpolation(grid.axes[0], voxels)
-        self.confidence = MeanConfidence()
+        z_axis, _, x_axis = grid.axes
+        slices = np.rint([z_axis.in_ct(z) for z in range(z_axis.size)]).astype(int)
+        self.overlap = ExpectedOverlap(slices.clip(0, len(self.labels) - 1),
+                                       np.array([x_axis.in_ct(x) for x in range(x_axis.size)]),
+                                       CLASSES)
         self.next = 0
         self.last: tuple[torch.Tensor, torch.Tensor] | None = None
 
-    def add(self, start: int, mean: torch.Tensor, uncertainty: torch.Tensor) -> None:
+    def add(self, start: int, mean: torch.Tensor, uncertainties: torch.Tensor) -> None:
         depth = mean.shape[1]
-        self.working_labels[start : start + depth] = self.confidence.add(mean).numpy()
+        self.working_labels[start : start + depth] = self.overlap.add(start, mean).numpy()
         if self.last is not None:  # the slice before, for the CT slices in between
             mean = torch.cat([self.last[0], mean], 1)
-            uncertainty = torch.cat([self.last[1], uncertainty])
+            uncertainties = torch.cat([self.last[1], uncertainties], 1)
             start -= 1
         stop = start + mean.shape[1]
         final = stop >= self.grid.depth
@@ -233,23 +245,24 @@ class _Writer:
             upper = min(local + 1, mean.shape[1] - 1)
             weight = float(self.weight[self.next])
             self._write(self.next, torch.lerp(mean[:, local], mean[:, upper], weight),
-                        torch.lerp(uncertainty[local], uncertainty[upper], weight))
+                        torch.lerp(uncertainties[:, local], uncertainties[:, upper], weight))
             self.next += 1
-        self.last = (mean[:, -1:], uncertainty[-1:])
+        self.last = (mean[:, -1:], uncertainties[:, -1:])
 
-    def _write(self, z: int, probability: torch.Tensor, uncertainty: torch.Tensor) -> None:
+    def _write(self, z: int, probability: torch.Tensor, uncertainties: torch.Tensor) -> None:
         classes = probability.amax((1, 2)) > 0.05
         classes[0] = True
         chosen = torch.nonzero(classes)[:, 0]
-        stack = torch.cat([probability[chosen], uncertainty[None]])[None]
+        stack = torch.cat([probability[chosen], uncertainties])[None]
         fine = _refine(stack, self.grid.axes[1], self.grid.axes[2])[0]
         place = (z, self.grid.rows, self.grid.columns)
-        self.labels[place] = chosen[fine[:-1].argmax(0)].numpy().astype(np.uint8)
-        self.uncertainty[place] = fine[-1].numpy()
+        self.labels[place] = chosen[fine[: len(chosen)].argmax(0)].numpy().astype(np.uint8)
+        for volume, plane in zip(self.uncertainties.values(), fine[len(chosen):], strict=True):
+            volume[place] = plane.numpy()
 
     def finish(self) -> Prediction:
         self._tidy()
-        return Prediction(self.labels, self.uncertainty, self.confidence.value)
+        return Prediction(self.labels, self.uncertainties, self.overlap)
 
     def _tidy(self) -> None:
         """Drop parts of a structure that are far smaller than its largest part; fill the femurs.

@@ -16,6 +16,8 @@ LABELS: dict[tuple[str, str], LabelledStructure] = {
 BY_NAME = {label.name: label for label in LABELS.values()}
 NUMBERS = {"volume_ml": "Volume (mL)", "mean_hu": "Mean HU", "uncertainty": "Uncertainty"}
 TEXTS = {"check": "Check", "cut_off": "Cut off"}
+# only where the model is calibrated
+EXPECTED = {"predicted_dice": "Predicted Dice", "dice_lower_bound": "At least"}
 
 
 def columns_of(rows: list[dict[str, str]]) -> dict[str, list]:
@@ -26,13 +28,15 @@ def columns_of(rows: list[dict[str, str]]) -> dict[str, list]:
 
     Returns:
         ``Structure`` for people, the numbers and remarks, ``Segment`` with the identifier of the
-        segment.
+        segment. ``Predicted Dice`` and ``At least`` are there when every line has them.
     """
     pairs = [(LABELS[row["structure"], row["side"]], row) for row in rows]
     pairs.sort(key=lambda pair: (pair[0].structure.value, pair[1]["side"]))
+    expected = EXPECTED if rows and all(row.get(name) for row in rows for name in EXPECTED) else {}
     return {
         "Structure": [label.display_name for label, _ in pairs],
-        **{title: [float(row[name]) for _, row in pairs] for name, title in NUMBERS.items()},
+        **{title: [float(row[name]) for _, row in pairs]
+           for name, title in (NUMBERS | expected).items()},
         **{title: [row[name] for _, row in pairs] for name, title in TEXTS.items()},
         "Segment": [label.name for label, _ in pairs],
     }
@@ -46,6 +50,7 @@ def rows_of(columns: dict[str, list]) -> list[dict]:
         rows.append({
             "structure": label.structure.name,
             "side": label.side or "",
-            **{name: columns[title][index] for name, title in (NUMBERS | TEXTS).items()},
+            **{name: columns[title][index]
+               for name, title in (NUMBERS | TEXTS | EXPECTED).items() if title in columns},
         })
     return rows

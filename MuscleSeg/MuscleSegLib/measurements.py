@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
+from .confidence import PredictedDice
 from .structures import LabelledStructure
 
 
@@ -26,6 +29,8 @@ class Measurement:
             Hiasa et al. 2020 up to a constant).
         check: why a reader should look at it before using it, or empty.
         cut_off: ``yes`` when it goes on beyond the scan's ends, so that the volume is a part's.
+        predicted_dice, dice_lower_bound: see :class:`.confidence.PredictedDice`; None where the
+            model is not calibrated.
     """
 
     structure: str
@@ -35,6 +40,13 @@ class Measurement:
     uncertainty: float
     check: str
     cut_off: str = ""
+    predicted_dice: float | None = None
+    dice_lower_bound: float | None = None
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """What is known, by column."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 def measure(
@@ -44,6 +56,7 @@ def measure(
     voxel_ml: float,
     structures: Iterable[LabelledStructure],
     uncertainty_limit: float,
+    expected: Mapping[int, PredictedDice] = MappingProxyType({}),
 ) -> list[Measurement]:
     """Measure every structure that is there, in the order given.
 
@@ -51,7 +64,9 @@ def measure(
         ct, labels, uncertainty: (z, y, x) on one grid; HU, label values, 0 to 1.
         voxel_ml: volume of a voxel in mL.
         structures: what the values mean.
-        uncertainty_limit: mean uncertainty above which a structure is to be checked.
+        uncertainty_limit: mean uncertainty above which a structure is to be checked, where nothing
+            better is known.
+        expected: what Dice is expected of the values, as far as the model is calibrated.
     """
     count, hounsfield, doubt, ends = (np.zeros(256) for _ in range(4))
     for z in range(len(labels)):  # slice by slice: no second copy of the scan
@@ -71,11 +86,13 @@ def measure(
         if n == 0:
             continue
         mean_doubt = doubt[item.value] / n
-        check = "uncertain" if mean_doubt > uncertainty_limit else ""
+        dice = expected.get(item.value)
+        check = dice.remark if dice else "uncertain" if mean_doubt > uncertainty_limit else ""
         found.append(
             Measurement(item.structure.name, item.side or "", round(n * voxel_ml, 2),
                         round(hounsfield[item.value] / n, 1), round(mean_doubt, 4), check,
-                        "yes" if ends[item.value] else "")
+                        "yes" if ends[item.value] else "",
+                        *((round(dice.dice, 3), round(dice.at_least, 3)) if dice else ()))
         )
     return found
 
@@ -90,8 +107,12 @@ def occupied(plane: np.ndarray) -> tuple[slice, slice] | None:
 
 
 def write_csv(path: Path, measurements: list[Measurement]) -> None:
-    """One line a structure, with a header."""
+    """One line a structure, with a header; columns that no structure has are left out."""
+    rows = [measurement.row for measurement in measurements]
+    known = {name for row in rows for name in row}
+    columns = [field.name for field in fields(Measurement)
+               if field.default is not None or field.name in known]
     with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in fields(Measurement)])
+        writer = csv.DictWriter(stream, columns)
         writer.writeheader()
-        writer.writerows(asdict(measurement) for measurement in measurements)
+        writer.writerows(rows)

@@ -6,8 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy import ndimage
+
+from .expected_overlap import ExpectedOverlap
 
 PIT_MM = 6.0  # a femur has no pit that a ball of this radius does not fit into
 
@@ -18,33 +19,27 @@ class Prediction:
 
     Attributes:
         labels: uint8 (z, y, x) on the grid of the CT.
-        uncertainty: float32 in [0, 1] on the same grid.
-        confidence: mean probability of the chosen structure over all labelled voxels, 0 when there
-            are none. On scans of another part of the body it is low: nothing fits well there.
+        uncertainties: float32 in [0, 1] on the same grid, by kind (see
+            :mod:`ReadingRoomLib.montecarlo`), in the order in which they were asked for.
+        overlap: what the probabilities say of each structure.
     """
 
     labels: np.ndarray
-    uncertainty: np.ndarray
-    confidence: float = 0.0
-
-
-class MeanConfidence:
-    """Gathers the confidence of a prediction, part by part."""
-
-    def __init__(self) -> None:
-        self.total, self.count = 0.0, 0
-
-    def add(self, probability: torch.Tensor) -> torch.Tensor:
-        """Take note of mean probabilities (classes, ...); returns the strongest class."""
-        highest, strongest = probability.max(0)
-        labelled = strongest > 0
-        self.total += float(highest[labelled].double().sum())
-        self.count += int(labelled.sum())
-        return strongest
+    uncertainties: dict[str, np.ndarray]
+    overlap: ExpectedOverlap
 
     @property
-    def value(self) -> float:
-        return self.total / self.count if self.count else 0.0
+    def uncertainty(self) -> np.ndarray:
+        """The first kind that was asked for."""
+        return next(iter(self.uncertainties.values()))
+
+    @property
+    def confidence(self) -> float:
+        """Mean probability of the chosen structure over all labelled voxels, 0 when there are none.
+
+        On scans of another part of the body it is low: nothing fits well there.
+        """
+        return self.overlap.confidence
 
 
 def without_islands(

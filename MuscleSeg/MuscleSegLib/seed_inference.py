@@ -10,7 +10,7 @@ have bfloat16 matrix units use them.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -19,12 +19,13 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ReadingRoomLib.devices import fast_in_bfloat16
-from ReadingRoomLib.montecarlo import half_dropout_mask, sample_seed, summarise_samples
+from ReadingRoomLib.montecarlo import half_dropout_mask, sample_seed, summarise_uncertainties
 
 from .body import AIR_HU, find_body
+from .expected_overlap import ExpectedOverlap
 from .networks import BayesianUNet
-from .prediction import MeanConfidence, Prediction, without_islands
-from .recipes import Recipe, to_channels
+from .prediction import Prediction, without_islands
+from .recipes import CLASSES, Recipe, to_channels
 
 MULTIPLE = 16  # four halvings
 SAMPLES_AT_ONCE = 5
@@ -120,6 +121,7 @@ def segment_seed(
     ct: np.ndarray, spacing: tuple[float, float, float], network: BayesianUNet, recipe: Recipe,
     samples: int = 10, device: str = "cpu", seed: int = 0,
     on_slices: Callable[[int, int], None] = lambda done, total: None,
+    kinds: Sequence[str] = ("variance",),
 ) -> Prediction:
     """Labels and uncertainty of a CT in LPS axes, slice by slice on the CT's own grid.
 
@@ -129,21 +131,23 @@ def segment_seed(
     rows, columns = body_crop(ct, spacing)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     labels = np.zeros(ct.shape, np.uint8)
-    uncertainty = np.zeros(ct.shape, np.float32)
-    confidence = MeanConfidence()
+    uncertainties = {kind: np.zeros(ct.shape, np.float32) for kind in kinds}
+    overlap = ExpectedOverlap(np.arange(len(ct)), np.arange(columns.start, columns.stop), CLASSES)
     on_slices(0, len(ct))
     with torch.inference_mode():
         for z, plane in enumerate(ct):
             body = torch.from_numpy(plane[rows, columns].astype(np.float32))
             padding = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
             image = to_channels(F.pad(body, padding, value=AIR_HU)[None], recipe)[0]
-            mean, doubt = summarise_samples(fused.samples(image, samples, sample_seed(seed, z)))
-            strongest = confidence.add(mean[:, :height, :width])
+            mean, doubts = summarise_uncertainties(
+                fused.samples(image, samples, sample_seed(seed, z)), kinds)
+            [strongest] = overlap.add(z, mean[:, None, :height, :width])
             labels[z, rows, columns] = strongest.cpu().numpy()
-            uncertainty[z, rows, columns] = doubt[:height, :width].cpu().numpy()
+            for volume, doubt in zip(uncertainties.values(), doubts, strict=True):
+                volume[z, rows, columns] = doubt[:height, :width].cpu().numpy()
             on_slices(z + 1, len(ct))
     labels, _ = without_islands(labels)
-    return Prediction(labels, uncertainty, confidence.value)
+    return Prediction(labels, uncertainties, overlap)
 
 
 def body_crop(ct: np.ndarray, spacing: tuple[float, float, float]) -> tuple[slice, slice]:

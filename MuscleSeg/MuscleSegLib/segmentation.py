@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,14 @@ from ReadingRoomLib.geometry import AxisOrder, resample_like, straighten, to_lps
 from ReadingRoomLib.images import ImageInput, read_image
 from ReadingRoomLib.segmentation_files import SegmentDescription, write_seg_nrrd
 
-from .inference import Prediction, segment
+from .confidence import KEY, Calibration, PredictedDice, read_calibration
+from .inference import VARIANCE, Prediction, segment
 from .measurements import measure, write_csv
 from .networks import BayesianUNet, ContextUNet
 from .recipes import CLASSES, RECIPES
 from .sides import midline, split_sides
-from .structures import STRUCTURES, labels_of
+from .structure_scores import structure_scores
+from .structures import STRUCTURES, LabelledStructure, labels_of
 
 REGISTRY = Path(__file__).parent / "models.json"
 NETWORK_OF = {"modern": ContextUNet, "seed": BayesianUNet}
@@ -36,7 +38,8 @@ SMALLEST_ML = 100.0  # of all structures together: 4 mm of two thighs; less is n
 BONES = tuple(s.value for s in STRUCTURES if s.group == "bone")
 
 
-def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides: bool) -> None:
+def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides: bool,
+        uncertainty: str = "variance", calibration: Path | None = None) -> None:
     """Segment ``ct`` and write everything into the job's folder.
 
     Args:
@@ -46,9 +49,11 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
         recipe: what the model must have been trained as, or None.
         samples: Monte Carlo samples, 1 to 100.
         sides: whether to tell left from right.
+        uncertainty: kind that is written, see :mod:`ReadingRoomLib.montecarlo`.
+        calibration: file of the command ``confidence``; None takes the model's own, if it has one.
 
     Raises:
-        BadInput: the image is not a CT that holds hip or thigh.
+        BadInput: the image is not a CT that holds hip or thigh, or the file no calibration.
         ModelMissing, ModelUntrusted: the model cannot be used.
     """
     job.progress.stage("read", 2, "Reading the CT")
@@ -59,6 +64,7 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
     job.progress.advance(1)
     bundle = load_model(model, recipe)
     job.record(model=bundle.described())
+    calibrated = _calibration(bundle, calibration, samples, uncertainty, job.warn)
     job.progress.advance(2)
 
     def on_slices(done: int, total: int) -> None:
@@ -67,19 +73,25 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
         job.progress.advance(done)
 
     volume, order = upright(source)
-    prediction = predict(job, bundle, volume, samples, on_slices)
+    prediction = predict(job, bundle, volume, samples, on_slices, (uncertainty,))
     job.record(confidence=round(prediction.confidence, 4))
     array, spacing = sitk.GetArrayViewFromImage(volume), volume.GetSpacing()[::-1]
+    middle = midline(prediction.labels) if sides else None
     if sides:
-        split_sides(prediction.labels, midline(prediction.labels))
+        split_sides(prediction.labels, middle)
     if _has_metal(array, spacing):
         job.warn("There is metal in this scan: what lies near it is less certain.")
 
     job.progress.stage("measure", 1, "Measuring")
     known = labels_of(sides)
+    expected = {}
+    if calibrated:
+        job.record(calibration=calibrated.summary)
+        expected = _expected(calibrated, prediction, float(np.prod(spacing)) / 1000, samples,
+                             middle, known)
+    limit = bundle.metadata.get("uncertainty_limit", 1.0) if uncertainty == "variance" else 1.0
     found = measure(array, prediction.labels, prediction.uncertainty,
-                    float(np.prod(spacing)) / 1000, known,
-                    bundle.metadata.get("uncertainty_limit", 1.0))
+                    float(np.prod(spacing)) / 1000, known, limit, expected)
     parts = sum(bool(measurement.cut_off) for measurement in found)
     if parts:
         job.warn(f"{parts} of {len(found)} structures go on beyond the ends of the scan: their "
@@ -89,13 +101,41 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
     _write(job, source, order, prediction, known, found)
 
 
+def _calibration(bundle: Bundle, path: Path | None, samples: int, uncertainty: str,
+                 warn: Callable[[str], None]) -> Calibration | None:
+    """The calibration of a file or of the model, where it holds for what is asked."""
+    if path is not None:
+        calibration = read_calibration(path)
+    elif KEY in bundle.metadata:
+        calibration = Calibration.read(bundle.metadata[KEY])
+    else:
+        return None
+    if uncertainty != calibration.uncertainty:
+        warn("Nothing says what Dice to expect: that was learned with another uncertainty, the "
+             f"{calibration.uncertainty}.")
+        return None
+    if samples < calibration.samples:
+        warn("Nothing says what Dice to expect: that needs at least "
+             f"{calibration.samples} samples.")
+        return None
+    return calibration
+
+
+def _expected(calibration: Calibration, prediction: Prediction, voxel_ml: float, samples: int,
+              middle, known: Sequence[LabelledStructure]) -> dict[int, PredictedDice]:
+    scores = structure_scores(prediction, voxel_ml, middle)
+    return {item.value: calibration.predict(item.structure, scores[item.value], samples,
+                                            middle is None)
+            for item in known if item.value in scores}
+
+
 def upright(source: ImageInput) -> tuple[sitk.Image, AxisOrder]:
     """A CT as networks see it, with axes along L, P and S, and the way back to what was read."""
     return to_lps_axes(straighten(source.image, OBLIQUE_DEGREES))
 
 
 def predict(job: Job, bundle: Bundle, volume: sitk.Image, samples: int,
-            on_slices: Callable[[int, int], None]) -> Prediction:
+            on_slices: Callable[[int, int], None], kinds: Sequence[str] = VARIANCE) -> Prediction:
     """Ask a network about a CT.
 
     Args:
@@ -104,6 +144,7 @@ def predict(job: Job, bundle: Bundle, volume: sitk.Image, samples: int,
         volume: from :func:`upright`.
         samples: Monte Carlo samples.
         on_slices: told the slices that are done, and all.
+        kinds: of uncertainty that are wanted, see :mod:`ReadingRoomLib.montecarlo`.
 
     Raises:
         BadInput: the model does not know such pixels, or finds no hip or thigh.
@@ -111,7 +152,7 @@ def predict(job: Job, bundle: Bundle, volume: sitk.Image, samples: int,
     spacing = volume.GetSpacing()[::-1]
     _require_pixels(spacing[1:], bundle.metadata)
     prediction = _predict(job, bundle, sitk.GetArrayViewFromImage(volume), spacing, samples,
-                          on_slices)
+                          on_slices, kinds)
     _require_anatomy(prediction, float(np.prod(spacing)) / 1000, bundle.metadata, job.warn)
     return prediction
 
@@ -134,6 +175,11 @@ def _fits(bundle: Bundle) -> bool:
     recipe = RECIPES.get(bundle.metadata["recipe"])
     if recipe is None or not isinstance(bundle.network, NETWORK_OF[recipe.name]):
         return False
+    try:
+        Calibration.read(bundle.metadata[KEY])
+    except (ValueError, KeyError, TypeError):
+        if KEY in bundle.metadata:
+            return False
     with torch.inference_mode():
         logits = bundle.network(torch.zeros(1, recipe.channels, 32, 32))
     return logits.shape == (1, CLASSES, 32, 32)
@@ -152,12 +198,13 @@ def _require_pixels(pixel: tuple[float, float], metadata: dict) -> None:
         )
 
 
-def _predict(job: Job, bundle: Bundle, array, spacing, samples: int, on_slices) -> Prediction:
+def _predict(job: Job, bundle: Bundle, array, spacing, samples: int, on_slices,
+             kinds: Sequence[str]) -> Prediction:
     recipe = RECIPES[bundle.metadata["recipe"]]
 
     def compute(_: int, device: str) -> Prediction:
         return segment(array, spacing, bundle.network, recipe, samples, device, job.seed,
-                       on_slices)
+                       on_slices, kinds)
 
     fallback = MemoryFallback(1, job.device, job.warn)
     prediction = fallback.run(compute)
@@ -210,7 +257,7 @@ def _write(job, source, order, prediction, known, found) -> None:
         files={"labels": "labels.nrrd", "segmentation": "segmentation.seg.nrrd",
                "uncertainty": "uncertainty.nrrd", "measurements": "measurements.csv"},
         labels={str(item.value): item.name for item in known if item.value in present},
-        structures=[vars(measurement) for measurement in found],
+        structures=[measurement.row for measurement in found],
     )
     job.progress.advance(4)
 

@@ -31,6 +31,7 @@ from ReadingRoomLib.training import CHECKPOINT, TrainingSettings
 from ReadingRoomLib.training import train as fit
 
 from .anatomy import read_elsewhere, read_pelvic_reference, read_trunk_labels
+from .confidence import KEY, Calibration, read_calibration
 from .networks import BayesianUNet, ContextUNet
 from .recipes import CLASSES, MODERN, SEED, Recipe, SimulatedSlabs, Source, segmentation_loss
 from .structures import STRUCTURES
@@ -250,12 +251,29 @@ def rescore(
 ) -> None:
     """Put new scores into the bundle that the module carries; its weights stay as they are."""
     plan = PLANS[recipe]
+    _write_again(plan, _measured(plan, scores), None)
+
+
+@app.command()
+def calibrate(
+    calibration: Annotated[Path, typer.Option(
+        help="calibration.json that the command confidence wrote for this model.")],
+    recipe: RecipeOption = "modern",
+) -> None:
+    """Put a calibration into the bundle that the module carries; its weights stay as they are."""
+    _write_again(PLANS[recipe], {}, read_calibration(calibration))
+
+
+def _write_again(plan: Plan, measured: dict, calibration: Calibration | None) -> None:
+    """The bundle that the module carries with new scores, or with another calibration."""
     bundle = load_bundle(FOLDER / "Models" / plan.bundle, [plan.definition["_target_"]])
     known = bundle.metadata
+    if calibration is None and KEY in known:
+        calibration = Calibration.read(known[KEY])
     started = known.get("started_from")
     steps = known["training_steps"] - (started["training_steps"] if started else 0)
-    _write(plan, bundle.network.state_dict(), steps, started,
-           known["eval_metrics"] | _measured(plan, scores), None, plan.stored)
+    _write(plan, bundle.network.state_dict(), steps, started, known["eval_metrics"] | measured,
+           None, plan.stored, calibration)
 
 
 def _measured(plan: Plan, scores: Path | None) -> dict:
@@ -266,16 +284,18 @@ def _measured(plan: Plan, scores: Path | None) -> dict:
 
 
 def _write(plan: Plan, weights: dict, steps: int, started: dict | None, measured: dict,
-           output: Path | None, dtype: torch.dtype) -> None:
+           output: Path | None, dtype: torch.dtype,
+           calibration: Calibration | None = None) -> None:
     """Write a bundle with its card; the module's own is listed where no other folder is named."""
     card = (FOLDER / "starter_card.md").read_text("utf-8").format(
         name=plan.bundle, how_it_works=textwrap.fill(plan.how_it_works, 100),
         training=textwrap.fill(_training_text(plan, steps, started), 100),
-        scores=_scores_text(measured))
+        scores=f"{_scores_text(measured)}\n\n{_calibration_text(calibration)}".strip())
     bundle = output or FOLDER / "Models" / plan.bundle
     sha256 = write_bundle(bundle, plan.definition, weights,
-                          _metadata(plan, steps, started, measured), card, dtype=dtype,
-                          overwrite=True)
+                          _metadata(plan, steps, started, measured)
+                          | ({KEY: calibration.written()} if calibration else {}), card,
+                          dtype=dtype, overwrite=True)
     if output is None:
         list_bundle(FOLDER / "models.json", bundle, "MuscleSeg")
     typer.echo(f"{bundle}: {sha256}")
@@ -356,6 +376,17 @@ def _scores_text(measured: dict) -> str:
                   for c in columns) + " |" for row, values in scores["structures"].items()]
         parts.append("")
     return "\n".join(parts).strip() or "Not measured yet."
+
+
+def _calibration_text(calibration: Calibration | None) -> str:
+    if calibration is None:
+        return ""
+    kind = "simulated " if calibration.simulated else ""
+    return textwrap.fill(
+        f"**Predicted Dice**: learned from {calibration.structures} structures of "
+        f"{calibration.patients} {kind}patients with {calibration.samples} Monte Carlo samples, "
+        f"so that the Dice is at least the lower bound in {calibration.coverage:.0%} of the "
+        f"structures of patients like these. Nobody knows how far that holds for others.", 100)
 
 
 def _score_text(score: float | None) -> str:

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Annotated
 
 import accuracy
+import active_learning_bench
 import anomaly
 import bias_correction
 import detection
+import evaluation_speed
 import landmarks
 import latency
 import listen_load
+import muscles
 import registration
 import same_masks
 import speed
@@ -37,14 +40,20 @@ def main(
     only: Annotated[str, typer.Option(
         help="example, example-seed, held-out, seed-labels, speed, memory, registration, "
              "survival, detection, anomaly, radiomics, latency, listen, tumour, "
-             "tumour-experiment, fine-tuning, patches, landmarks, skulls, trunks or transfer; by "
-             "default all that can be run.")] = "",
+             "tumour-experiment, fine-tuning, patches, landmarks, skulls, trunks, transfer, "
+             "evaluation, muscles or active-learning; by default all that can be run.")] = "",
     data: Annotated[Path | None, typer.Option(
         help="Folder of the label maps and CTs, for all that is measured on them.")] = None,
     seed_model: Annotated[str, typer.Option(
         help="Name or folder of a model of the published network.")] = "starter-seed",
     folds: Annotated[Path | None, typer.Option(
         help="Folder with the bundles trained without one subject: 001, 002, 005.")] = None,
+    patients: Annotated[int, typer.Option(
+        min=1, help="Simulated patients of muscles, of 20.")] = 20,
+    slow_patients: Annotated[int, typer.Option(
+        min=0, help="How many of them the multi-atlas arms of muscles see, and 10 samples.")] = 20,
+    seed_patients: Annotated[int, typer.Option(
+        min=0, help="How many of them the published network of muscles sees.")] = 2,
 ) -> None:
     """Run the measurements and print them as JSON."""
     import_torch()
@@ -54,6 +63,7 @@ def main(
         "example-seed": lambda: accuracy.example_ct(seed_model, samples),
         "seed-labels": lambda: same_masks.against_published(seed_model, samples),
         "speed": lambda: speed.against_published(samples),
+        "evaluation": evaluation_speed.of_one_case,
         "latency": latency.of_judging,
         "listen": listen_load.of_listening,
         "tumour": tumours.of_classifying,
@@ -68,6 +78,9 @@ def main(
         models = {folder.name: str(folder) for folder in sorted(folds.iterdir())}
         measurements["held-out"] = lambda: accuracy.held_out(data, models, samples)
     if data:
+        measurements["active-learning"] = lambda: active_learning_bench.of_arms(OUTPUT, data)
+        measurements["muscles"] = lambda: muscles.side_by_side(
+            OUTPUT, data, folds, patients, slow_patients, seed_patients)
         measurements["registration"] = lambda: registration.against_elastix(data)
         measurements["survival"] = lambda: survival.of_all_modes(data)
         measurements["fine-tuning"] = lambda: tumours.of_fine_tuning(data, OUTPUT)

@@ -94,7 +94,7 @@ def ramp_stays_in_place(axis, spacing, shape):
     writer = _Writer(grid)
     for start in range(0, grid.depth, 3):  # slabs of three slices
         slab = working[start : start + 3]
-        writer.add(start, torch.ones(1, *slab.shape), slab)
+        writer.add(start, torch.ones(1, *slab.shape), slab[None])
     back = np.moveaxis(writer.finish().uncertainty, axis, 0)
     assert back.shape[0] == shape[axis]
     inner = (steps > 2 * end) & (steps < steps[-1] - 2 * end)
@@ -111,7 +111,7 @@ def test_every_slice_is_written_whatever_the_slabs(ct):
             depth = min(size, grid.depth - start)
             probability = torch.zeros(2, depth, *(a.size for a in grid.axes[1:]))
             probability[1] = 1
-            writer.add(start, probability, torch.full(probability.shape[1:], 0.5))
+            writer.add(start, probability, torch.full((1, *probability.shape[1:]), 0.5))
         prediction = writer.finish()
         assert (prediction.labels[:, grid.rows, grid.columns] == 1).all()
         assert (prediction.uncertainty[:, grid.rows, grid.columns] == 0.5).all()
@@ -301,7 +301,7 @@ def test_a_bone_that_metal_blacked_out_is_whole_on_the_grid_of_the_ct():
     probability = torch.zeros(23, *sizes)
     probability[2] = torch.from_numpy(shown.astype(np.float32))
     probability[0] = 1 - probability[2]
-    writer.add(0, probability, torch.zeros(sizes))
+    writer.add(0, probability, torch.zeros(1, *sizes))
     labels = writer.finish().labels
     inside = np.hypot(*np.meshgrid(*[np.arange(60) - 29.5] * 2)) < 8
     assert (labels[10:80, inside] == 2).all()

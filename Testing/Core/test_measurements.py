@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from MuscleSegLib.confidence import PredictedDice
 from MuscleSegLib.measurements import Measurement, measure, write_csv
 from MuscleSegLib.structures import labels_of
 
@@ -53,6 +54,19 @@ def test_reasons_to_look():
     assert single(doubt=0.6, limit=1.0)[0].check == ""
 
 
+def test_what_dice_is_expected_decides_where_it_is_known():
+    labels = np.zeros((4, 6, 6), np.uint8)
+    labels[1:3, 1:3, 1:3], labels[1:3, 4:6, 4:6] = 4, 5
+    doubt = np.full(labels.shape, 0.9, np.float32)
+    first, second = measure(labels, labels, doubt, 0.01, labels_of(False), 0.5,
+                            {4: PredictedDice(0.93, 0.8504, 0.8)})
+    assert (first.predicted_dice, first.dice_lower_bound, first.check) == (0.93, 0.85, "")
+    assert (second.predicted_dice, second.check) == (None, "uncertain")
+    [low] = measure(labels, np.where(labels == 4, 4, 0).astype(np.uint8), 0 * doubt, 0.01,
+                    labels_of(False), 0.5, {4: PredictedDice(0.93, 0.7996, 0.8)})
+    assert low.check == "Dice may be only 0.79" and low.row["dice_lower_bound"] == 0.8
+
+
 def test_a_structure_by_hand():
     assert single(doubt=0.25) == [Measurement("gluteus_maximus", "", 0.56, 55.0, 0.25, "")]
 
@@ -79,5 +93,9 @@ def test_table(tmp_path):
                              "cut_off"]
     assert (rows[1]["check"], rows[1]["cut_off"], rows[0]["cut_off"]) == ("uncertain", "yes", "")
     assert float(rows[0]["mean_hu"]) == 310.2
+    write_csv(tmp_path / "known.csv", [Measurement("femur", "", 1, 2, 0, "", "", 0.9, 0.8)])
+    assert (tmp_path / "known.csv").read_text("utf-8").splitlines() == [
+        "structure,side,volume_ml,mean_hu,uncertainty,check,cut_off,predicted_dice,"
+        "dice_lower_bound", "femur,,1,2,0,,,0.9,0.8"]
     write_csv(tmp_path / "none.csv", [])
     assert (tmp_path / "none.csv").read_text("utf-8").count("\n") == 1

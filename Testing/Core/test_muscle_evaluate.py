@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-from MuscleSegLib import evaluate_command
+from MuscleSegLib import evaluate_command, segmenters
 from MuscleSegLib.evaluation import StructureScore, measured, sentences
 from MuscleSegLib.structures import STRUCTURES, terminology_entry
 from ReadingRoomLib.commands import run_job
@@ -120,6 +120,84 @@ def test_a_case_that_cannot_be_used_is_named(model, tmp_path):
     with pytest.raises(BadInput, match="b.seg.nrrd"):
         run(write_list(tmp_path, [entry, other]), model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_case_that_the_model_refuses_counts_as_missed(model, tmp_path, monkeypatch):
+    data = write_list(tmp_path, [write_case(tmp_path, name) for name in "ab"])
+    predict, seen = segmenters.predict, []
+
+    def refusing(*arguments):
+        seen.append(arguments)
+        if len(seen) == 1:
+            raise BadInput("No hip or thigh was found.")
+        return predict(*arguments)
+
+    monkeypatch.setattr(segmenters, "predict", refusing)
+    result = run(data, model, tmp_path / "out")
+    assert result["refused"] == 1 and result["missed"] == 2 and result["patients"] == 2
+    assert any("a.nrrd" in text and "No hip" in text for text in result["warnings"])
+    assert {row["dice"] for row in rows_of(tmp_path / "out")[:2]} == {"0.0000"}
+    with monkeypatch.context() as all_refused, pytest.raises(BadInput, match="No hip"):
+        all_refused.setattr(segmenters, "predict", lambda *_: seen.clear() or refusing())
+        run(data, model, tmp_path / "none")
+
+
+def test_files_of_another_program_are_scored_and_compared(model, tmp_path):
+    data = write_list(tmp_path, [write_case(tmp_path, name, noise=noise) for name, noise in (
+        ("a", 5.0), ("b", 10.0))])
+    ours = run(data, model, tmp_path / "ours")
+    assert ours["method"] == "model" and ours["seconds_per_case"] > 0
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for name, found in (("a", "a.seg.nrrd"), ("b", "b.seg.nrrd")):
+        labels = sitk.ReadImage(str(tmp_path / found))
+        array = np.roll(sitk.GetArrayFromImage(labels), 2, 2)  # 6 mm beside the truth
+        moved = as_image(array)
+        write_seg_nrrd(theirs / f"{name}.seg.nrrd", moved, [
+            SegmentDescription(BONE, "hip", "hip", (1, 2, 3)),
+            SegmentDescription(MUSCLE, "gluteus_maximus", "GMax", (1, 2, 3))])
+    said = []
+    result = run(data, model, tmp_path / "out", said, method="predictions", predictions=theirs,
+                 against=tmp_path / "ours")
+    rows = rows_of(tmp_path / "out")
+    assert {row["structure"] for row in rows} == {"pelvis", "gluteus_maximus"}
+    assert all(float(row["dice"]) < 0.95 and row["uncertainty"] == "" for row in rows)
+    assert result["method"] == "predictions" and result["seconds_per_case"] is None
+    compared = result["comparison"]
+    assert compared["against"] == "model" and "time_ratio" not in compared
+    muscles = compared["groups"]["muscles"]
+    assert muscles["asd_ratio"]["value"] > 1.2 and muscles["dice_difference"]["value"] < 0
+    assert muscles["asd_ratio"]["n"] == 2 and any("ratio" in line for line in said)
+    (theirs / "b.seg.nrrd").unlink()
+    with pytest.raises(BadInput, match="no segmentation of b.nrrd"):
+        run(data, model, tmp_path / "none", method="predictions", predictions=theirs)
+    with pytest.raises(BadInput, match="--predictions"):
+        run(data, model, tmp_path / "none", method="predictions")
+    with pytest.raises(BadInput, match="theirs"):
+        run(data, model, tmp_path / "none", against=theirs)
+
+
+def test_atlases_are_those_of_the_list_without_the_patient(model, tmp_path, monkeypatch):
+    data = write_list(tmp_path, [write_case(tmp_path, name) for name in "ab"])
+    asked = []
+
+    class Atlases:
+        def __init__(self, pairs, most, seed, warn):
+            asked.append((len(pairs), most))
+
+        def prepare(self):
+            pass
+
+        def segment(self, volume, patient, advance):
+            asked.append(patient)
+            array = sitk.GetArrayFromImage(volume)
+            return sitk.GetImageFromArray(np.where(array > 400, BONE, 0).astype(np.uint8))
+
+    monkeypatch.setattr(evaluate_command, "MultiAtlas", Atlases)
+    result = run(data, model, tmp_path / "out", method="multi-atlas", most_atlases=7)
+    assert asked == [(2, 7), "a", "b"] and result["method"] == "multi-atlas"
+    rows = {row["structure"]: row for row in rows_of(tmp_path / "out")}
+    assert float(rows["pelvis"]["dice"]) > 0.95 and float(rows["gluteus_maximus"]["dice"]) == 0
 
 
 def score(patient, structure, dice, asd):

@@ -566,7 +566,7 @@ def test_a_model_made_for_something_else_is_refused(tmp_path, difference):
 @pytest.mark.parametrize(("stage", "module", "function"), [
     ("reading", "MuscleSegLib.segmentation", "read_image"),
     ("model", "ReadingRoomLib.models", "load_bundle"),
-    ("segmenting", "MuscleSegLib.inference", "summarise_samples"),
+    ("segmenting", "MuscleSegLib.inference", "summarise_uncertainties"),
     ("measuring", "MuscleSegLib.segmentation", "measure"),
     ("writing", "MuscleSegLib.segmentation", "write_seg_nrrd"),
 ])
@@ -622,9 +622,9 @@ def wait_for(marker: Path, process) -> None:
 def test_memory_that_runs_out_is_said(commands, ct, model, tmp_path):
     fail = """
 import MuscleSegLib.inference as module
-def summarise_samples(logits):
+def out_of_memory(*arguments):
     raise MemoryError
-module.summarise_samples = summarise_samples
+module.summarise_uncertainties = out_of_memory
 """
     process = commands.start("segment", ct, "-o", tmp_path / "out", "-m", model, before=fail)
     ended = commands.end(process)

@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from MuscleSegLib import starter
+from MuscleSegLib.confidence import FEATURES, KEY, Calibration, Tables
 from MuscleSegLib.segmentation import NETWORKS, load_model
 from ReadingRoomLib.bundles import load_bundle
 from ReadingRoomLib.errors import ModelUntrusted
@@ -185,6 +186,19 @@ def test_a_bundle_of_the_module_is_listed(small, tmp_path, monkeypatch):
     scores = ("eval_metrics", "monai_version", "pytorch_version", "numpy_version")
     assert ({key: value for key, value in again.metadata.items() if key not in scores}
             == {key: value for key, value in bundle.metadata.items() if key not in scores})
+
+    written = Calibration(
+        *[Tables(value, *[(np.zeros(1),) * len(FEATURES)] * 2) for value in (0.95, 0.9)],
+        0.9, 0.8, "variance", 4, {"femur": 100.0}, 8, 200, True).written()
+    (tmp_path / "calibration.json").write_text(json.dumps(written))
+    call("calibrate", "--calibration", tmp_path / "calibration.json")
+    call("rescore", "--scores", tmp_path)  # which keeps it
+    [entry] = [e for e in json.loads(registry.read_text())["models"] if e["name"] == "starter"]
+    calibrated = load_bundle(bundle.folder, NETWORKS, entry["sha256"])
+    assert (calibrated.folder / "models" / "model.safetensors").read_bytes() == weights
+    assert calibrated.metadata[KEY] == written
+    assert "8 simulated patients" in " ".join(calibrated.model_card.split())
+    assert "| femur | 0.81 | 1.23 |" in calibrated.model_card
 
 
 def test_scores_are_printed_on_the_card_with_their_data(small, tmp_path):
