@@ -17,6 +17,8 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
 
 from MuscleSegLib.measurement_table import BY_NAME, columns_of, rows_of
+from MuscleSegSlicerLib import result_view
+from MuscleSegSlicerLib.sections import Sections
 from ReadingRoomSlicerLib import (
     jobs,
     panel,
@@ -104,6 +106,7 @@ class MuscleSegParameterNode:
     samples - Monte Carlo samples.
     recipe - which networks to choose the model from.
     sides - whether left and right structures are told apart.
+    calibration - file of what the confidence of the model is worth; empty for the model's own.
     device - where to compute.
     seed - start of the random numbers.
     segmentation, uncertaintyVolume, measurements, report - the last result.
@@ -114,6 +117,7 @@ class MuscleSegParameterNode:
     samples: Annotated[int, WithinRange(1, 100)] = 10
     recipe: Recipe = Recipe.MODERN
     sides: bool = True
+    calibration: str = ""
     device: settings.Device = settings.Device.AUTO
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
     segmentation: vtkMRMLSegmentationNode
@@ -127,20 +131,15 @@ class MuscleSegParameterNode:
 #
 
 
-RESULT_HEADERS = (
-    (_("Structure"), _("Click a structure to see it in the views.")),
-    (_("mL"), _("Volume in millilitres.")),
-    (_("HU"), _("Mean density in Hounsfield units.")),
-    (_("Uncertainty"), _("0: the model is sure. 1: it is torn between two structures.")),
-    (_("Check"), _("Why you should look at this structure before using it.")),
-)
-
-
 class MuscleSegWidget(ReadingRoomWidget):
-    """The panel: inputs, model, Apply, result."""
+    """The panel: inputs, model, Apply, result; below, what clinicians and researchers do next."""
 
     applyToolTip = _("Segment the CT and measure each structure.")
-    resultHeaders = RESULT_HEADERS
+    resultHeaders = result_view.HEADERS
+
+    def __init__(self, parent=None) -> None:
+        ReadingRoomWidget.__init__(self, parent)
+        self.sections = None
 
     def setup(self) -> None:
         """Called when the user opens the module the first time."""
@@ -148,7 +147,26 @@ class MuscleSegWidget(ReadingRoomWidget):
         self.setUpPanel(MuscleSegLogic(), libraryFile("models.json"))
         self.panel.nameOverlay(
             _("Uncertainty"), _("Show over the image where the model was unsure."))
+        self.ui.onlyCheckButton.connect("toggled(bool)", self.onOnlyCheck)
+        self.ui.calibrationPathLineEdit.connect(
+            "currentPathChanged(QString)", self.onCalibrationChanged)
+        self.sections = Sections(
+            self, LIBRARY, [(recipe.value, recipe.label()) for recipe in Recipe])
         self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        self.sections.cleanup()
+        super().cleanup()
+
+    def onSceneEndClose(self, caller, event) -> None:
+        super().onSceneEndClose(caller, event)
+        self.sections.onSceneClosed()
+
+    def onModelsChanged(self) -> None:
+        """Called when there is a new model: let it be chosen."""
+        if self._parameterNode:
+            self.showParameters(self._parameterNode)
+            self._checkCanApply()
 
     def chooseInputs(self, parameterNode) -> None:
         if not parameterNode.inputVolume:
@@ -158,6 +176,13 @@ class MuscleSegWidget(ReadingRoomWidget):
 
     def showParameters(self, parameterNode) -> None:
         self.panel.showModels(parameterNode.recipe.value, parameterNode.model)
+        if self.ui.calibrationPathLineEdit.currentPath != parameterNode.calibration:
+            self.ui.calibrationPathLineEdit.currentPath = parameterNode.calibration
+
+    def onCalibrationChanged(self, path) -> None:
+        """Called when the user chooses what the confidence is worth, or when it is shown."""
+        if self._parameterNode:
+            self._parameterNode.calibration = path
 
     def reasonNotToApply(self) -> str:
         volumeNode = self._parameterNode.inputVolume if self._parameterNode else None
@@ -167,6 +192,9 @@ class MuscleSegWidget(ReadingRoomWidget):
             return reason
         if not self.panel.modelName:
             return _("There is no model of the chosen recipe.")
+        calibration = self._parameterNode.calibration
+        if calibration and not os.path.isfile(calibration):
+            return _("The calibration cannot be found: choose another one under Advanced, or none.")
         return ""
 
     def startComputation(self, parameterNode, **callbacks) -> None:
@@ -175,6 +203,7 @@ class MuscleSegWidget(ReadingRoomWidget):
             model=self.panel.modelName,
             samples=parameterNode.samples,
             sides=parameterNode.sides,
+            calibration=parameterNode.calibration,
             device=parameterNode.device.value,
             seed=parameterNode.seed,
             previous=self.logic.resultOf(parameterNode),
@@ -198,14 +227,23 @@ class MuscleSegWidget(ReadingRoomWidget):
             self.panel.showResult(self.resultHeaders, None)
             return
         columns = tables.columns(result.measurements)
-        rows = resultRows(columns, result.segmentation)
-        self.panel.showResult(self.resultHeaders, rows, summaryOf(rows, result.manifest))
+        rows = result_view.rowsOf(columns, result.segmentation)
+        self.panel.showResult(result_view.headersOf(columns), rows,
+                              result_view.summaryOf(rows, result.manifest))
+        toCheck = result_view.toCheck(result.measurements)
         self.showStateOfViews(
             (self.ui.show3DButton, views.isShownIn3D(result.segmentation)),
             (self.ui.volumeRenderingButton, views.isVolumeRendered(result.inputVolume)),
             (self.ui.overlayButton, views.isOverlay(result.uncertaintyVolume)),
+            (self.ui.onlyCheckButton, result_view.isShownOnly(result.segmentation, toCheck)),
         )
         self.ui.volumeRenderingButton.enabled = result.inputVolume is not None
+        self.ui.onlyCheckButton.enabled = bool(toCheck)
+        self.ui.onlyCheckButton.toolTip = _(
+            "Hide all structures but those that should be checked, in all views.") if (
+            toCheck) else _("No structure has to be checked.")
+        if self.sections:
+            self.sections.onResult(result.segmentation)
 
     def onResultClicked(self, row, column) -> None:
         result = self.logic.resultOf(self._parameterNode)
@@ -229,34 +267,12 @@ class MuscleSegWidget(ReadingRoomWidget):
     def onOverlay(self, show) -> None:
         views.showOverlay(self._parameterNode.uncertaintyVolume, show)
 
-
-def resultRows(columns, segmentationNode) -> list:
-    """The measurements as lines of the result table, in anatomical order."""
-    rows = []
-    segmentation = segmentationNode.GetSegmentation()
-    for index, segmentId in enumerate(columns["Segment"]):
-        segment = segmentation.GetSegment(segmentId)
-        color = [round(255 * part) for part in segment.GetColor()] if segment else None
-        reason = columns["Check"][index]
-        values = [
-            columns["Structure"][index],
-            f"{columns['Volume (mL)'][index]:7.1f}",  # padded, so that sorting by text is right
-            round(columns["Mean HU"][index]),
-            f"{columns['Uncertainty'][index]:.2f}",
-            _("check") if reason else "",
-        ]
-        toolTip = _("Check: {reason}").format(reason=reason) if reason else _("Click to see it.")
-        rows.append(panel.ResultRow(segmentId, values, bool(reason), color, toolTip))
-    return rows
-
-
-def summaryOf(rows, manifest) -> str:
-    """One or more sentences above the table."""
-    checks = sum(row.check for row in rows)
-    sentences = [_("{count} structures were found.").format(count=len(rows))]
-    if checks:
-        sentences.append(_("{count} of them should be checked.").format(count=checks))
-    return " ".join(sentences + list(manifest.get("warnings", [])))
+    def onOnlyCheck(self, only) -> None:
+        """Called when the user wants to see what to check alone, or all again."""
+        result = self.logic.resultOf(self._parameterNode)
+        if result:
+            result_view.showOnly(
+                result.segmentation, result_view.toCheck(result.measurements) if only else None)
 
 
 #
@@ -317,6 +333,7 @@ class MuscleSegLogic(ReadingRoomLogic):
         recipe: str | None = None,
         samples: int = 10,
         sides: bool = True,
+        calibration: str = "",
         device: str = "auto",
         seed: int = 0,
         previous: MuscleSegResult | None = None,
@@ -333,6 +350,7 @@ class MuscleSegLogic(ReadingRoomLogic):
         :param recipe: what the model must have been trained as, "modern" or "seed"; None for any.
         :param samples: Monte Carlo samples, 1 to 100.
         :param sides: tell left and right structures apart.
+        :param calibration: file of the command ``confidence``; empty for the model's own.
         :param device: "auto", "cpu", "cuda" or "mps".
         :param seed: start of the random numbers.
         :param previous: an earlier result that is replaced if it is of the same CT and still has
@@ -355,7 +373,8 @@ class MuscleSegLogic(ReadingRoomLogic):
                          "--model", model, "--samples", samples,
                          "--sides" if sides else "--no-sides",
                          "--device", device, "--seed", seed, "--progress", "json"]
-            return arguments + (["--recipe", recipe] if recipe else [])
+            return (arguments + (["--recipe", recipe] if recipe else [])
+                    + (["--calibration", calibration] if calibration else []))
 
         def load(manifest):
             return self._loadResult(manifest, inputVolume, previous)

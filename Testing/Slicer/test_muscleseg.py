@@ -262,15 +262,17 @@ def test_apply_to_result_and_back_from_a_scene_file(widget, tmp_path):
 
     # table
     columns = tables.columns(result.measurements)
-    assert list(columns) == [
-        "Structure", "Volume (mL)", "Mean HU", "Uncertainty", "Check", "Cut off", "Segment"]
+    expected = ["Predicted Dice", "At least"] if "At least" in columns else []  # if calibrated
+    assert list(columns) == ["Structure", "Volume (mL)", "Mean HU", "Uncertainty", *expected,
+                             "Check", "Cut off", "Segment"]
     assert set(columns["Segment"]) == set(content.GetSegmentIDs())
     assert columns["Structure"][:2] == ["Pelvis, left", "Pelvis, right"]
     assert all(volume_ml > 0 for volume_ml in columns["Volume (mL)"])
     table = widget.ui.resultTable
     assert table.rowCount == count and not table.isHidden()
     flagged = [reason != "" for reason in columns["Check"]]
-    assert [table.item(row, 4).text() == "check" for row in range(count)] == flagged
+    assert [table.item(row, table.columnCount - 1).text() == "check"
+            for row in range(count)] == flagged
     manifest = result.manifest
     assert manifest["status"] == "completed" and manifest["model"]["name"] == "starter"
     assert "folder" not in manifest and "not a medical device" in manifest["disclaimer"]
@@ -296,7 +298,8 @@ def test_apply_to_result_and_back_from_a_scene_file(widget, tmp_path):
         "labels.nrrd", "measurements.csv", "result.json", "segmentation.seg.nrrd",
         "uncertainty.nrrd"]
     rows = tables.readRows(folder / "measurements.csv")
-    assert list(rows[0]) == [field.name for field in fields(Measurement)]  # as the command line
+    assert list(rows[0]) == [field.name for field in fields(Measurement)
+                             if expected or field.default is not None]  # as the command line
     labels = sitk.GetArrayFromImage(sitk.ReadImage(folder / "labels.nrrd"))
     assert labels.shape == values.shape
     assert (labels == 101).sum() == voxels.sum() > 0  # the left hip bone
@@ -398,6 +401,25 @@ def test_wrong_input_is_one_sentence_with_a_log(widget):
     assert widget.ui.applyButton.enabled
 
 
+def test_a_calibration_is_chosen_and_checked(widget, tmp_path):
+    edit = widget.ui.calibrationPathLineEdit
+    widget._parameterNode.inputVolume = add_phantom()
+    edit.currentPath = str(tmp_path / "none.json")
+    assert not widget.ui.applyButton.enabled
+    assert "calibration cannot be found" in widget.ui.applyButton.toolTip
+    (tmp_path / "calibration.json").write_text("{}")
+    edit.currentPath = str(tmp_path / "calibration.json")
+    assert widget.ui.applyButton.enabled
+    widget.parent.exit()
+    widget.parent.enter()  # it is kept with the scene
+    assert edit.currentPath == str(tmp_path / "calibration.json")
+    apply(widget)
+    assert "calibration.json" in widget.ui.messageLabel.text  # the command read it
+    assert widget.logic.resultOf(widget._parameterNode) is None
+    edit.currentPath = ""
+    assert widget._parameterNode.calibration == "" and widget.ui.applyButton.enabled
+
+
 def test_cancel_at_every_stage(widget):
     import slicer
 
@@ -479,6 +501,71 @@ def test_logic_without_widget(slicer_scene):
             logic.process(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode"))
     finally:
         logic.shutdown()
+
+
+# What to check
+
+
+def result_of(scene_of, at_least=None, checks=("", "expected Dice 0.61")):
+    """A segmentation of two segments, and its table as a computation leaves it."""
+    import slicer
+
+    from ReadingRoomSlicerLib import tables
+
+    volume = add_air()
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Muscles")
+    segmentation.CreateDefaultDisplayNodes()
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    for name in ("pelvis_left", "femur_left"):
+        segmentation.GetSegmentation().AddEmptySegment(name)
+    measurements = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "Measurements")
+    tables.setColumns(measurements, {
+        "Structure": ["Pelvis, left", "Femur, left"], "Volume (mL)": [100.0, 50.0],
+        "Mean HU": [300.0, 400.0], "Uncertainty": [0.1, 0.4],
+        **({"Predicted Dice": [0.93, 0.7], "At least": list(at_least)} if at_least else {}),
+        "Check": list(checks), "Cut off": ["", ""], "Segment": ["pelvis_left", "femur_left"]})
+    with slicer.util.NodeModify(scene_of.parameterNode):
+        scene_of.inputVolume = volume
+        scene_of.segmentation = segmentation
+        scene_of.measurements = measurements
+    return segmentation, measurements
+
+
+def headers(table):
+    return [table.horizontalHeaderItem(column).text() for column in range(table.columnCount)]
+
+
+def test_the_least_overlap_is_shown_where_the_model_is_calibrated(widget):
+    import slicer
+
+    _segmentation, measurements = result_of(widget._parameterNode, (0.9, float("nan")))
+    table = widget.ui.resultTable
+    assert headers(table) == ["Structure", "mL", "HU", "At least", "Uncertainty", "Check"]
+    assert [table.item(row, 3).text() for row in range(2)] == ["0.90", ""]
+    assert table.item(0, 0).toolTip() == "Expected overlap (Dice) 0.93, at least 0.90."
+    assert "Check: expected Dice 0.61" in table.item(1, 0).toolTip()
+    slicer.mrmlScene.RemoveNode(measurements)
+    result_of(widget._parameterNode)  # of an older version
+    assert headers(table) == ["Structure", "mL", "HU", "Uncertainty", "Check"]
+
+
+def test_only_what_to_check_is_shown_when_that_is_wanted(widget):
+    segmentation, _measurements = result_of(widget._parameterNode)
+    display, button = segmentation.GetDisplayNode(), widget.ui.onlyCheckButton
+
+    def shown():
+        return [name for name in segmentation.GetSegmentation().GetSegmentIDs()
+                if display.GetSegmentVisibility(name)]
+
+    assert button.enabled and not button.checked
+    button.click()
+    assert shown() == ["femur_left"] and button.checked
+    widget.enter()  # as after a look at another module
+    assert button.checked
+    button.click()
+    assert shown() == ["pelvis_left", "femur_left"]
+    result_of(widget._parameterNode, checks=("", ""))
+    assert not button.enabled and "No structure has to be checked" in button.toolTip
 
 
 # Samples and terminology
