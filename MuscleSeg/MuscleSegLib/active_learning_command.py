@@ -18,7 +18,7 @@ from ReadingRoomLib.live_training import claim_folder
 from ReadingRoomLib.results import file_sha256, whole_file
 
 from . import active_learning_report as report
-from .active_learning import ARMS, Plan, Point, Scans, run_arm
+from .active_learning import ARMS, WHOLE, Plan, Point, Scans, run_arm
 from .active_learning_curves import draw_curves, measured, write_csv
 from .active_learning_network import RECIPE
 from .body import BODY_HU
@@ -168,13 +168,18 @@ def _run_all(job: Job, options: Options, scans: Scans) -> dict[str, dict[int, li
 
 
 def _check_learned(job: Job, runs: dict[str, dict[int, list[Point]]]) -> None:
-    """Say where all arms learned so little that what they were asked hardly matters."""
-    best = max(float(np.mean([points[-1].dice for points in own.values()]))
-               for own in runs.values())
+    """Say where the training, not the labels, limits what the arms reach."""
+    ends = {arm: float(np.mean([points[-1].dice for points in own.values()]))
+            for arm, own in runs.items()}
+    best = max(ends.values())
     if best < LITTLE:
         job.warn(f"No arm got beyond a Dice of {best:.2f}: the networks learned too little to "
                  "tell the arms apart or to say what everything is worth. Take more steps "
                  "(--first-steps, --steps).")
+    elif len(ends) > 1 and ends.get(WHOLE, 1.0) <= best < 1.0:
+        job.warn("With everything labelled the Dice is no higher than with part of it: so few "
+                 "steps cannot use so many labels, and more steps (--first-steps, --steps) would "
+                 "make everything worth more, and the cost to reach it higher.")
 
 
 def _kept(path: Path, compute: Callable[[], list[Point]]) -> list[Point]:

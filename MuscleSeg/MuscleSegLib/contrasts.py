@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 
 from ReadingRoomLib.errors import BadInput
@@ -66,6 +67,14 @@ def read_any(path: Path, intensities: Intensities) -> tuple[ImageInput, bool]:
 def shown_to(metadata: Mapping[str, Any], array: np.ndarray) -> np.ndarray:
     """What a model sees of an image: its HU, or for a model of any contrast :func:`scaled`."""
     return scaled(array) if is_any_contrast(metadata) else array
+
+
+def beside(metadata: Mapping[str, Any], image: sitk.Image) -> float:
+    """What lies beside an image once it is straightened: air, or its darkest value if that is less
+    dark, as in MR."""
+    if not is_any_contrast(metadata):
+        return AIR
+    return max(AIR, float(sitk.GetArrayViewFromImage(image).min()))
 
 
 def scaled(array: np.ndarray, percentiles: tuple[float, float] = PERCENTILES) -> np.ndarray:

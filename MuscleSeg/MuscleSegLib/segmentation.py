@@ -15,11 +15,12 @@ from ReadingRoomLib.bundles import Bundle
 from ReadingRoomLib.commands import Job
 from ReadingRoomLib.devices import MemoryFallback
 from ReadingRoomLib.errors import BadInput
-from ReadingRoomLib.geometry import AxisOrder, resample_like, straighten, to_lps_axes
-from ReadingRoomLib.images import ImageInput, read_image
+from ReadingRoomLib.geometry import AIR_HU, AxisOrder, resample_like, straighten, to_lps_axes
+from ReadingRoomLib.images import ImageInput
 from ReadingRoomLib.segmentation_files import SegmentDescription, write_seg_nrrd
 
 from .confidence import KEY, Calibration, PredictedDice, read_calibration
+from .contrasts import beside, is_any_contrast, read_for, shown_to
 from .inference import VARIANCE, Prediction, segment
 from .measurements import measure, write_csv
 from .networks import BayesianUNet, ContextUNet
@@ -35,6 +36,8 @@ NETWORKS = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in NETWORK_OF
 OBLIQUE_DEGREES = 20.0  # what the training's rotations cover; more is straightened first
 METAL_HU = 2500
 SMALLEST_ML = 100.0  # of all structures together: 4 mm of two thighs; less is no hip or thigh
+NO_HU = ("This model takes images of any contrast: unless this one is a CT, the mean HU is its mean "
+         "grey value.")
 BONES = tuple(s.value for s in STRUCTURES if s.group == "bone")
 
 
@@ -57,14 +60,16 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
         ModelMissing, ModelUntrusted: the model cannot be used.
     """
     job.progress.stage("read", 2, "Reading the CT")
-    source = read_image(ct, "CT")
-    for warning in source.warnings:
-        job.warn(warning)
-    job.record(inputs=[{"name": source.name, "sha256": source.sha256}])
-    job.progress.advance(1)
     bundle = load_model(model, recipe)
     job.record(model=bundle.described())
     calibrated = _calibration(bundle, calibration, samples, uncertainty, job.warn)
+    job.progress.advance(1)
+    source = read_for(bundle.metadata, ct)
+    for warning in source.warnings:
+        job.warn(warning)
+    job.record(inputs=[{"name": source.name, "sha256": source.sha256}])
+    if is_any_contrast(bundle.metadata):
+        job.warn(NO_HU)
     job.progress.advance(2)
 
     def on_slices(done: int, total: int) -> None:
@@ -72,14 +77,14 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
             job.progress.stage("segment", total, "Segmenting")
         job.progress.advance(done)
 
-    volume, order = upright(source)
+    volume, order = upright(source, beside(bundle.metadata, source.image))
     prediction = predict(job, bundle, volume, samples, on_slices, (uncertainty,))
     job.record(confidence=round(prediction.confidence, 4))
     array, spacing = sitk.GetArrayViewFromImage(volume), volume.GetSpacing()[::-1]
     middle = midline(prediction.labels) if sides else None
     if sides:
         split_sides(prediction.labels, middle)
-    if _has_metal(array, spacing):
+    if not is_any_contrast(bundle.metadata) and _has_metal(array, spacing):
         job.warn("There is metal in this scan: what lies near it is less certain.")
 
     job.progress.stage("measure", 1, "Measuring")
@@ -129,9 +134,14 @@ def _expected(calibration: Calibration, prediction: Prediction, voxel_ml: float,
             for item in known if item.value in scores}
 
 
-def upright(source: ImageInput) -> tuple[sitk.Image, AxisOrder]:
-    """A CT as networks see it, with axes along L, P and S, and the way back to what was read."""
-    return to_lps_axes(straighten(source.image, OBLIQUE_DEGREES))
+def upright(source: ImageInput, fill: float = AIR_HU) -> tuple[sitk.Image, AxisOrder]:
+    """A CT as networks see it, with axes along L, P and S, and the way back to what was read.
+
+    Args:
+        source: as it was read.
+        fill: of what it does not cover once it is straightened.
+    """
+    return to_lps_axes(straighten(source.image, OBLIQUE_DEGREES, fill))
 
 
 def predict(job: Job, bundle: Bundle, volume: sitk.Image, samples: int,
@@ -151,8 +161,8 @@ def predict(job: Job, bundle: Bundle, volume: sitk.Image, samples: int,
     """
     spacing = volume.GetSpacing()[::-1]
     _require_pixels(spacing[1:], bundle.metadata)
-    prediction = _predict(job, bundle, sitk.GetArrayViewFromImage(volume), spacing, samples,
-                          on_slices, kinds)
+    array = shown_to(bundle.metadata, sitk.GetArrayViewFromImage(volume))
+    prediction = _predict(job, bundle, array, spacing, samples, on_slices, kinds)
     _require_anatomy(prediction, float(np.prod(spacing)) / 1000, bundle.metadata, job.warn)
     return prediction
 
