@@ -36,8 +36,8 @@ NETWORKS = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in NETWORK_OF
 OBLIQUE_DEGREES = 20.0  # what the training's rotations cover; more is straightened first
 METAL_HU = 2500
 SMALLEST_ML = 100.0  # of all structures together: 4 mm of two thighs; less is no hip or thigh
-NO_HU = ("This model takes images of any contrast: unless this one is a CT, the mean HU is its mean "
-         "grey value.")
+NO_HU = ("This model takes images of any contrast: unless this one is a CT, the mean HU is its "
+         "mean grey value.")
 BONES = tuple(s.value for s in STRUCTURES if s.group == "bone")
 
 
