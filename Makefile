@@ -18,6 +18,7 @@ RUN := PYTHONPATH=$(SOURCES) PYTHONUNBUFFERED=1 $(VENV_PYTHON)
 # Two processes: a file of tests stays in one, with what it prepares once. One thread each, because
 # four on two cores wait for each other most of the time.
 PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile
+MUSCLES := $(RUN) -m MuscleSegLib
 STARTER := $(RUN) -m MuscleSegLib.starter
 SUBTRACTION := $(RUN) -m TemporalSubtractionLib.starter
 TRIAGE := $(RUN) -m HeadCTTriageLib.starter
@@ -89,6 +90,13 @@ models: $(INSTALLED)
 	$(STARTER) train --recipe seed --start training/seed-start --data "$(DATA)" \
 		--work training/seed
 	$(STARTER) export --recipe seed --work training/seed
+	$(MUSCLES) simulate --anatomies "$(DATA)/pelvic_muscle_labels" --patients 50 --seed 701 \
+		--output training/muscle-patients --overwrite
+	$(MUSCLES) stress training/muscle-patients/datalist.json \
+		--output training/muscle-stress --overwrite
+	$(MUSCLES) confidence training/muscle-stress/datalist.json --samples 4 \
+		--output training/muscle-confidence --overwrite
+	$(STARTER) calibrate --calibration training/muscle-confidence/calibration.json
 	$(SUBTRACTION) pairs --data "$(DATA)" --work training/subtraction
 	$(SUBTRACTION) calibrate --work training/subtraction
 	@for recipe in modern seed; do \
