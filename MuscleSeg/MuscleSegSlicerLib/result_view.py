@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 from ReadingRoomSlicerLib import panel, tables
 
 AT_LEAST = "At least"
+UNCERTAINTY = "Uncertainty"
 PREDICTED = "Predicted Dice"
 
 _STRUCTURE = (_("Structure"), _("Click a structure to see it in the views."))
@@ -23,9 +24,12 @@ HEADERS = (_STRUCTURE, _VOLUME, _DENSITY, _UNCERTAINTY, _CHECK)
 
 
 def headersOf(columns) -> tuple:
-    """The columns to show: results of older versions hold no prediction."""
+    """The columns to show: what the Dice is at least, or the uncertainty where nobody knows.
+
+    Not both, or the names of the structures are cut off.
+    """
     if _isPredicted(columns):
-        return (_STRUCTURE, _VOLUME, _DENSITY, _AT_LEAST, _UNCERTAINTY, _CHECK)
+        return (_STRUCTURE, _VOLUME, _DENSITY, _AT_LEAST, _CHECK)
     return HEADERS
 
 
@@ -41,8 +45,7 @@ def rowsOf(columns, segmentationNode) -> list:
             columns["Structure"][index],
             f"{columns['Volume (mL)'][index]:7.1f}",  # padded, so that sorting by text is right
             round(columns["Mean HU"][index]),
-            *([_number(columns[AT_LEAST][index])] if _isPredicted(columns) else []),
-            f"{columns['Uncertainty'][index]:.2f}",
+            _number(columns[AT_LEAST if _isPredicted(columns) else UNCERTAINTY][index]),
             _("check") if reason else "",
         ]
         rows.append(panel.ResultRow(segmentId, values, bool(reason), color,
@@ -69,8 +72,10 @@ def _toolTip(columns, index: int) -> str:
         lines.append(_("Check: {reason}").format(reason=reason))
     expected = _number(columns[PREDICTED][index]) if PREDICTED in columns else ""
     if expected:
-        lines.append(_("Expected overlap (Dice) {expected}, at least {least}.").format(
-            expected=expected, least=_number(columns[AT_LEAST][index])))
+        lines.append(_(
+            "Expected overlap (Dice) {expected}, at least {least}; uncertainty {doubt}.").format(
+            expected=expected, least=_number(columns[AT_LEAST][index]),
+            doubt=_number(columns[UNCERTAINTY][index])))
     return "\n".join(lines) or _("Click to see it.")
 
 
@@ -80,6 +85,9 @@ def summaryOf(rows, manifest) -> str:
     sentences = [_("{count} structures were found.").format(count=len(rows))]
     if checks:
         sentences.append(_("{count} of them should be checked.").format(count=checks))
+    if manifest.get("calibration", {}).get("simulated"):
+        sentences.append(_("What they are at least was learned from simulated patients; nobody has"
+                           " measured it in real ones."))
     return " ".join(sentences + list(manifest.get("warnings", [])))
 
 

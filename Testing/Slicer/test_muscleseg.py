@@ -540,13 +540,23 @@ def test_the_least_overlap_is_shown_where_the_model_is_calibrated(widget):
 
     _segmentation, measurements = result_of(widget._parameterNode, (0.9, float("nan")))
     table = widget.ui.resultTable
-    assert headers(table) == ["Structure", "mL", "HU", "At least", "Uncertainty", "Check"]
+    assert headers(table) == ["Structure", "mL", "HU", "At least", "Check"]
     assert [table.item(row, 3).text() for row in range(2)] == ["0.90", ""]
-    assert table.item(0, 0).toolTip() == "Expected overlap (Dice) 0.93, at least 0.90."
+    assert table.item(0, 0).toolTip() == (
+        "Expected overlap (Dice) 0.93, at least 0.90; uncertainty 0.10.")
     assert "Check: expected Dice 0.61" in table.item(1, 0).toolTip()
     slicer.mrmlScene.RemoveNode(measurements)
     result_of(widget._parameterNode)  # of an older version
     assert headers(table) == ["Structure", "mL", "HU", "Uncertainty", "Check"]
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_a_bound_that_was_learned_from_simulated_patients_says_so(slicer_scene, simulated):
+    from MuscleSegSlicerLib.result_view import summaryOf
+
+    said = summaryOf([], {"calibration": {"simulated": simulated}})
+    assert ("learned from simulated patients" in said) == simulated
+    assert "learned from" not in summaryOf([], {})
 
 
 def test_only_what_to_check_is_shown_when_that_is_wanted(widget):
