@@ -232,8 +232,10 @@ def _require_anatomy(prediction: Prediction, voxel_ml: float, metadata: dict, wa
     counts = sum(np.bincount(plane.ravel(), minlength=len(STRUCTURES) + 1) for plane in labels)
     enough = counts[1:].sum() * voxel_ml >= SMALLEST_ML and counts[list(BONES)].any()
     if not enough or prediction.confidence < metadata.get("lowest_confidence", 0.0):
+        kind = "image" if is_any_contrast(metadata) else "CT"
         raise BadInput(
-            "No hip or thigh was found in this CT: choose a scan that shows the pelvis or the legs."
+            f"No hip or thigh was found in this {kind}: choose a scan that shows the pelvis or the "
+            "legs."
         )
     if prediction.confidence < metadata.get("low_confidence", 0.0):
         warn("The model is unsure of this scan as a whole: check every structure.")
