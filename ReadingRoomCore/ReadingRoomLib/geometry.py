@@ -15,6 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 AIR_HU = -1000.0
+TINY_COSINE = 1e-12  # turns a voxel a metre away by less than a picometre
 """Hounsfield units of air, by definition of the scale."""
 
 _INTERPOLATORS = {"nearest": sitk.sitkNearestNeighbor, "linear": sitk.sitkLinear}
@@ -166,6 +167,7 @@ def straighten(
     """
     if obliqueness_degrees(image) <= tolerance_degrees:
         return image
+    image = _without_tiny_cosines(image)
     spacing = np.asarray(image.GetSpacing())[list(_nearest_axes(_direction_matrix(image)))]
     bounds = physical_bounds(image)
     size = np.maximum(np.ceil((bounds[:, 1] - bounds[:, 0]) / spacing - 1e-6), 1).astype(int)
@@ -174,6 +176,16 @@ def straighten(
         image, size.tolist(), sitk.Transform(), _interpolator(interpolation),
         origin.tolist(), spacing.tolist(), np.eye(3).ravel().tolist(), fill,
     )
+
+
+def _without_tiny_cosines(image: sitk.Image) -> sitk.Image:
+    """The image with direction cosines of next to nothing set to 0: ITK cannot invert 1e-306."""
+    direction = np.asarray(image.GetDirection())
+    if not (tiny := (direction != 0) & (abs(direction) < TINY_COSINE)).any():
+        return image
+    image = sitk.Image(image)
+    image.SetDirection(np.where(tiny, 0.0, direction).tolist())
+    return image
 
 
 def resample_like(
