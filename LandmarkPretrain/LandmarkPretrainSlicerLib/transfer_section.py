@@ -8,7 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ReadingRoomSlicerLib.training_panel import TrainingPanel, chosen, menu
+from ReadingRoomSlicerLib.training_panel import TrainingPanel, chosen, menu, offer
 
 from . import comparison_nodes
 from .section_parts import purpose, rememberApart
@@ -108,12 +108,7 @@ class TransferPanel(TrainingPanel):
 
     def showModels(self) -> None:
         """Offer the models that there are."""
-        names, before = self._owner.modelNames(), chosen(self.modelComboBox)
-        self.modelComboBox.clear()
-        for name in names:
-            self.modelComboBox.addItem(name, name)
-        if before in names:
-            self.modelComboBox.currentIndex = names.index(before)
+        offer(self.modelComboBox, self._owner.modelNames())
         self.checkCanStart()
 
     def arms(self) -> list:

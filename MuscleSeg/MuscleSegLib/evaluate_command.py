@@ -169,10 +169,6 @@ def _written(job: Job, scores: list[StructureScore], times: list[CaseTime]) -> d
     write_scores(job.folder / SCORES, scores)
     write_times(job.folder / CASES, times)
     files = {"scores": SCORES, "cases": CASES}
-    try:
-        heat_map.check_drawing()
-        heat_map.draw_heat_map(scores, job.folder / PICTURE)
+    if heat_map.drawn(scores, job.folder / PICTURE, job.warn):
         files["heat_map"] = PICTURE
-    except ModuleNotFoundError as error:
-        job.warn(f"There is no heat map: the Python package {error.name} is not installed.")
     return {"files": files}

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +79,14 @@ def _draw_table(axes: Any, table: np.ndarray, colors: str, low: float, high: flo
         dark = share < 0.5 if low else share > 0.5
         axes.text(column, row, text, ha="center", va="center", fontsize=7,
                   color="white" if dark else "black")
+
+
+def drawn(scores: Sequence[StructureScore], path: Path, warn: Callable[[str], None]) -> bool:
+    """Draw, or warn that the package is missing that does it; whether there is a picture."""
+    try:
+        check_drawing()
+    except ModuleNotFoundError as error:
+        warn(f"There is no heat map: the Python package {error.name} is not installed.")
+        return False
+    draw_heat_map(scores, path)
+    return True

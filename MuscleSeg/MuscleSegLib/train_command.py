@@ -20,7 +20,7 @@ from ReadingRoomLib.training import TrainingSettings, steps_done
 
 from . import heat_map
 from .contrasts import Intensities
-from .evaluation import StructureScore, measured, sentences, write_scores
+from .evaluation import measured, sentences, write_scores
 from .held_out import HeldOut, Measurement, folds_of, read_held_out, write_held_out
 from .label_names import NameTable, read_names
 from .labelled_scans import LabelledScan, Unnamed
@@ -235,7 +235,7 @@ def _write(job: Job, options: Options, scans: Scans, trainer: _Trainer, network:
     if scores:
         write_scores(job.folder / SCORES, scores)
         files["scores"] = SCORES
-        if _draw(job, scores):
+        if heat_map.drawn(scores, job.folder / PICTURE, job.warn):
             files["heat_map"] = PICTURE
     if options.name:
         models.keep_model(bundle.folder, REGISTRY, options.name, options.overwrite)
@@ -271,13 +271,3 @@ def _origin(options: Options, scans: Scans, trainer: _Trainer,
         trainer.settings.steps, f"{kind} of the list: {on}." if held_out else "",
         measured([score for one in held_out for score in one.scores]) if held_out else {},
         limits_of(held_out, start, options.recipe), pixels_of(read, options.recipe, start))
-
-
-def _draw(job: Job, scores: Sequence[StructureScore]) -> bool:
-    try:
-        heat_map.check_drawing()
-    except ModuleNotFoundError as error:
-        job.warn(f"There is no heat map: the Python package {error.name} is not installed.")
-        return False
-    heat_map.draw_heat_map(scores, job.folder / PICTURE)
-    return True

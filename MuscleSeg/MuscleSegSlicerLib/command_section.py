@@ -251,15 +251,3 @@ def fileOf(manifest, role: str) -> str:
     """Path of a file of a result; empty where it has none."""
     name = manifest.get("files", {}).get(role)
     return os.path.join(manifest["folder"], name) if name else ""
-
-
-def asArguments(options: dict) -> list:
-    """Options of the command line: a list is repeated, None left out, True a flag."""
-    given = []
-    for name, value in options.items():
-        for each in value if isinstance(value, list) else [value]:
-            if each is True:
-                given.append(f"--{name}")
-            elif each is not None:
-                given += [f"--{name}", each]
-    return given

@@ -9,10 +9,10 @@ from slicer.i18n import tr as _
 
 from ReadingRoomLib.estimates import Estimate
 from ReadingRoomSlicerLib import tables
-from ReadingRoomSlicerLib.training_panel import chosen, menu
+from ReadingRoomSlicerLib.training_panel import asArguments, chosen, menu, offer
 
 from . import score_nodes
-from .command_section import CommandSection, asArguments, fileOf, reasonForFolder
+from .command_section import CommandSection, fileOf, reasonForFolder
 from .section_parts import TableRow, fileLineEdit, folderLineEdit, pushButton, showRows, table
 
 MODEL, ATLASES, PREDICTIONS, CONFIDENCE = "model", "multi-atlas", "predictions", "confidence"
@@ -92,12 +92,7 @@ class EvaluateSection(CommandSection):
 
     def showModels(self) -> None:
         """Offer the models that there are."""
-        names, before = self._owner.modelNames(), chosen(self.modelComboBox)
-        self.modelComboBox.clear()
-        for name in names:
-            self.modelComboBox.addItem(name, name)
-        if before in names:
-            self.modelComboBox.currentIndex = names.index(before)
+        offer(self.modelComboBox, self._owner.modelNames())
         self.check()
 
     @property

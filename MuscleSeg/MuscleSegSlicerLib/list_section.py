@@ -8,10 +8,10 @@ import qt
 from slicer.i18n import tr as _
 
 from ReadingRoomLib.errors import ReadingRoomError
-from ReadingRoomSlicerLib.training_panel import chosen, menu
+from ReadingRoomSlicerLib.training_panel import asArguments, chosen, menu
 
 from . import scene_pairs
-from .command_section import CommandSection, asArguments, fileOf, reasonForFolder
+from .command_section import CommandSection, fileOf, reasonForFolder
 from .section_parts import ROW_HEIGHT, fileLineEdit, folderLineEdit, pushButton, table
 
 SCENE, FOLDERS = "scene", "folders"

@@ -9,10 +9,10 @@ from slicer.i18n import tr as _
 
 from ReadingRoomLib.errors import ReadingRoomError
 from ReadingRoomLib.models import NAME_PATTERN
-from ReadingRoomSlicerLib.training_panel import chosen, menu
+from ReadingRoomSlicerLib.training_panel import asArguments, chosen, menu, offer
 
 from . import review_scene
-from .command_section import CommandSection, asArguments, fileOf, reasonForFolder
+from .command_section import CommandSection, fileOf, reasonForFolder
 from .review_bar import ReviewBar
 from .review_work import ReviewWork, Round
 from .section_parts import TableRow, folderLineEdit, pushButton, showRows, table
@@ -99,12 +99,7 @@ class ReviewSection(CommandSection):
 
     def showModels(self) -> None:
         """Offer the models that there are."""
-        names, before = self._owner.modelNames(), chosen(self.modelComboBox)
-        self.modelComboBox.clear()
-        for name in names:
-            self.modelComboBox.addItem(name, name)
-        if before in names:
-            self.modelComboBox.currentIndex = names.index(before)
+        offer(self.modelComboBox, self._owner.modelNames())
         self.check()
 
     def onSceneClosed(self) -> None:

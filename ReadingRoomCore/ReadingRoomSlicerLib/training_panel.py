@@ -158,7 +158,7 @@ class TrainingPanel:
                    **self._owner.computeOptions(), **self.options()}
         if self.command == "train":
             options["name"] = ui.trainingNameLineEdit.text.strip()
-        given = [part for name, value in options.items() for part in _asArguments(name, value)]
+        given = asArguments(options)
         with slicer.util.tryWithErrorDisplay(_("The training could not be started.")):
             dependencies.ensureDependencies(self._title, further=self.further)
             self.runner.start([self.command, *given, "--progress", "json"],
@@ -253,10 +253,23 @@ def chosen(comboBox):
     return comboBox.itemData(comboBox.currentIndex)
 
 
-def _asArguments(name: str, value) -> list:
-    """An option of the command line: a list is repeated, None left out, True a flag."""
-    if value is None:
-        return []
-    if isinstance(value, list):
-        return [part for each in value for part in (f"--{name}", each)]
-    return [f"--{name}"] if value is True else [f"--{name}", value]
+def offer(comboBox, names) -> None:
+    """Put other names into a `menu`; what was chosen stays so where it is among them."""
+    before = chosen(comboBox)
+    comboBox.clear()
+    for name in names:
+        comboBox.addItem(name, name)
+    if before in names:
+        comboBox.currentIndex = names.index(before)
+
+
+def asArguments(options: dict) -> list:
+    """Options of the command line: a list is repeated, None left out, True a flag."""
+    given = []
+    for name, value in options.items():
+        for each in value if isinstance(value, list) else [value]:
+            if each is True:
+                given.append(f"--{name}")
+            elif each is not None:
+                given += [f"--{name}", each]
+    return given
