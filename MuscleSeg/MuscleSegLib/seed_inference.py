@@ -5,6 +5,11 @@ Run as published, every sample is a full float32 pass over a 512x512 slice. Here
 are computed with less: batch normalisation is folded into the convolutions, the air around the
 body is left out, the first block up to its dropout is shared by all samples, and processors that
 have bfloat16 matrix units use them.
+
+Dropout is always on, for a single sample too, as published: the batch normalisation was trained on
+activations half of which are missing and twice as large, whose variance is another without dropout
+(Li et al., "Understanding the disharmony between dropout and batch normalization by variance
+shift", CVPR 2019), so that a network of nine such blocks finds nothing.
 """
 
 from __future__ import annotations
@@ -70,7 +75,7 @@ class FusedBayesianUNet:
 
         Args:
             image: (1, H, W) in [0, 1], H and W divisible by 16.
-            count: Monte Carlo samples; 1 gives the network without dropout.
+            count: Monte Carlo samples.
             seed: of the dropout masks, which do not depend on the number type.
 
         Returns:
@@ -78,14 +83,14 @@ class FusedBayesianUNet:
         """
         x = image[None].to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
         shared = self._convolve(self.down[0], x)
-        generator = torch.Generator(self.device).manual_seed(seed) if count > 1 else None
+        generator = torch.Generator(self.device).manual_seed(seed)
         logits: list[torch.Tensor] = []
         for first in range(0, count, SAMPLES_AT_ONCE):
             batch = min(SAMPLES_AT_ONCE, count - first)
             logits += list(self._sample(shared.expand(batch, -1, -1, -1), generator))
         return logits
 
-    def _sample(self, x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    def _sample(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         x = self._drop(x, generator)
         skips = [x]
         for convolutions in self.down[1:]:
@@ -102,8 +107,8 @@ class FusedBayesianUNet:
             x = F.relu_(layer(x))
         return x
 
-    def _drop(self, x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        if generator is None or not self.dropout:
+    def _drop(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        if not self.dropout:
             return x
         return x * self._mask(x.shape, generator)
 
@@ -125,7 +130,8 @@ def segment_seed(
 ) -> Prediction:
     """Labels and uncertainty of a CT in LPS axes, slice by slice on the CT's own grid.
 
-    Arguments and result as :func:`MuscleSegLib.inference.segment_modern`.
+    Arguments and result as :func:`MuscleSegLib.inference.segment_modern`, but that a single sample
+    is drawn with dropout as well, see above.
     """
     fused = FusedBayesianUNet(network, device)
     rows, columns = body_crop(ct, spacing)

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import SimpleITK as sitk
-
 from MuscleSegLib import evaluate_command, simulate_command
 from MuscleSegLib.comparison import Evaluated, compare
 from MuscleSegLib.evaluation import CASES, SCORES, measured, read_scores, read_times
@@ -24,7 +22,12 @@ from ReadingRoomLib.commands import run_job
 PATIENTS, SEED, SAMPLES = 20, 0, 10
 NO_DOUBT = {"samples": 1}  # labels alone, which is all that atlases give
 ANATOMIES = "pelvic_muscle_labels"
-SEED_PIXEL_MM = 1.0  # the published network knows no pixels as large as the cohort's
+SEED_ARM = "seed, one sample"
+QUICK = ("modern, one sample", "modern, one sample, held-out")
+COMPARED = (("modern", "multi-atlas"), ("modern, one sample", "multi-atlas"),
+            ("modern, one sample", SEED_ARM),
+            ("modern, one sample, held-out", "multi-atlas, held-out"))
+SPACING = (3.0, 1.0, 1.0)  # pixels as of a clinical CT, and as the published network knows them
 NOTE = ("Simulated patients, made by deformation of the label maps of three people. The starter "
         "models learned from these three maps, and the atlases of a patient are of the same three "
         "people: see the arms held-out for models and atlases of other people than the patient.")
@@ -36,11 +39,9 @@ class Arm:
 
     Attributes:
         options: of :class:`MuscleSegLib.evaluate_command.Options`, for an entry of the list.
-        fine: the CT is interpolated to pixels of SEED_PIXEL_MM, and its reference, too.
     """
 
     options: Callable[[dict], dict[str, Any] | None]
-    fine: bool = False
 
 
 def side_by_side(output: Path, data: Path, folds: Path | None, patients: int, slow: int,
@@ -58,7 +59,31 @@ def side_by_side(output: Path, data: Path, folds: Path | None, patients: int, sl
     folder = output / "muscles"
     cohort = _cohort(folder / "cohort", data / ANATOMIES)
     entries = json.loads((cohort / simulate_command.DATALIST).read_text("utf-8"))["training"]
+    arms = arms_of(folder, cohort, entries, folds)
+    counts = {name: slow for name in arms} | dict.fromkeys(QUICK, patients) | {
+        SEED_ARM: seed_patients}
+    found = {name: Evaluated(name, [], []) for name in arms}
+    for number, entry in enumerate(entries):  # all methods in turn: they share how busy it is here
+        for name, arm in arms.items():
+            if number < counts[name]:
+                one = measured_arm(folder, name, cohort, entry, arm)
+                found[name].scores.extend(one.scores)
+                found[name].times.extend(one.times)
+    result = {"dataset": NOTE, "arms": {
+        name: _summary(one) for name, one in found.items() if one.scores}}
+    for name, other in COMPARED:
+        if name in result["arms"] and other in result["arms"]:
+            compared = compare(found[name], found[other])
+            compared["better_in_every_group"] = all(
+                row["asd_ratio"]["value"] < 1 and row["dice_difference"]["value"] > 0
+                for row in compared["groups"].values())
+            result[f"{name} against {other}"] = compared
+    return result
 
+
+def arms_of(folder: Path, cohort: Path, entries: list[dict], folds: Path | None
+            ) -> dict[str, Arm]:
+    """What is measured, by name."""
     def held_out_model(entry: dict) -> dict[str, Any] | None:
         model = folds / entry["made_from"][-3:] if folds else None
         return NO_DOUBT | {"model": str(model)} if model and model.is_dir() else None
@@ -69,59 +94,39 @@ def side_by_side(output: Path, data: Path, folds: Path | None, patients: int, sl
                 "atlases": _list(folder / "lists" / f"without-{entry['made_from']}.json", cohort,
                                  others)}
 
-    arms = {
-        "modern, one sample": (Arm(lambda entry: NO_DOUBT), patients),
-        "multi-atlas": (Arm(lambda entry: {
-            "method": "multi-atlas", "atlases": cohort / simulate_command.DATALIST}), slow),
-        "seed, one sample": (Arm(lambda entry: NO_DOUBT | {"model": "starter-seed"}, fine=True),
-                             seed_patients),
-        "modern": (Arm(lambda entry: {"model": "starter"}), slow),
-        "modern, one sample, held-out": (Arm(held_out_model), patients),
-        "multi-atlas, held-out": (Arm(held_out_atlases), slow),
+    return {
+        "modern, one sample": Arm(lambda entry: NO_DOUBT),
+        "multi-atlas": Arm(lambda entry: {
+            "method": "multi-atlas", "atlases": cohort / simulate_command.DATALIST}),
+        SEED_ARM: Arm(lambda entry: NO_DOUBT | {"model": "starter-seed"}),
+        "modern": Arm(lambda entry: {"model": "starter"}),
+        "modern, one sample, held-out": Arm(held_out_model),
+        "multi-atlas, held-out": Arm(held_out_atlases),
     }
-    found = {name: _measured(folder, name, cohort, entries[:count], arm)
-             for name, (arm, count) in arms.items()}
-    result = {"dataset": NOTE, "arms": {
-        name: _summary(one) for name, one in found.items() if one.scores}}
-    for name, other in (("modern", "multi-atlas"), ("modern, one sample", "multi-atlas"),
-                        ("modern, one sample", "seed, one sample"),
-                        ("modern, one sample, held-out", "multi-atlas, held-out")):
-        if name in result["arms"] and other in result["arms"]:
-            compared = compare(found[name], found[other])
-            compared["better_in_every_group"] = all(
-                row["asd_ratio"]["value"] < 1 and row["dice_difference"]["value"] > 0
-                for row in compared["groups"].values())
-            result[f"{name} against {other}"] = compared
-    return result
 
 
 def _cohort(folder: Path, anatomies: Path) -> Path:
     if not folder.exists():
         with run_job(module="MuscleSeg", command="simulate", output=folder, progress="none",
                      seed=SEED) as job:
-            simulate_command.run(job, simulate_command.Options(anatomies, PATIENTS), print)
+            simulate_command.run(job, simulate_command.Options(anatomies, PATIENTS, SPACING), print)
     return folder
 
 
-def _measured(folder: Path, name: str, cohort: Path, entries: list[dict], arm: Arm) -> Evaluated:
-    """The arm's scores of each patient, measured now where they are not there yet."""
-    scores, times = [], []
-    for entry in entries:
-        options = arm.options(entry)
-        if options is None:
-            continue
-        patient = entry["patient"].split()[-1]
-        result = folder / re.sub(r"\W+", "-", name) / patient
-        if not result.exists():
-            own = _interpolated(folder / "fine" / patient, cohort, entry) if arm.fine else entry
-            listed = _list(folder / "lists" / f"{result.parent.name}-{patient}.json", cohort, [own])
-            with run_job(module="MuscleSeg", command="evaluate", output=result, progress="none",
-                         device="cpu", seed=SEED) as job:
-                evaluate_command.run(job, evaluate_command.Options(
-                    listed, **{"samples": SAMPLES, **options}), lambda line: None)
-        scores += read_scores(result / SCORES)
-        times += read_times(result / CASES)
-    return Evaluated(name, scores, times)
+def measured_arm(folder: Path, name: str, cohort: Path, entry: dict, arm: Arm) -> Evaluated:
+    """The arm's scores of a patient, measured now unless they are there already."""
+    options = arm.options(entry)
+    if options is None:
+        return Evaluated(name, [], [])
+    patient = entry["patient"].split()[-1]
+    result = folder / re.sub(r"\W+", "-", name) / patient
+    if not result.exists():
+        listed = _list(folder / "lists" / f"{result.parent.name}-{patient}.json", cohort, [entry])
+        with run_job(module="MuscleSeg", command="evaluate", output=result, progress="none",
+                     device="cpu", seed=SEED) as job:
+            evaluate_command.run(job, evaluate_command.Options(
+                listed, **{"samples": SAMPLES, **options}), lambda line: None)
+    return Evaluated(name, read_scores(result / SCORES), read_times(result / CASES))
 
 
 def _list(path: Path, cohort: Path, entries: list[dict]) -> Path:
@@ -131,25 +136,6 @@ def _list(path: Path, cohort: Path, entries: list[dict]) -> Path:
                          for key in ("image", "segmentation")} for entry in entries]
     path.write_text(json.dumps({"simulated": True, "training": absolute}), "utf-8")
     return path
-
-
-def _interpolated(folder: Path, cohort: Path, entry: dict) -> dict:
-    """The entry with smaller pixels."""
-    folder.mkdir(parents=True, exist_ok=True)
-    fine = {}
-    for key, interpolator, fill in (("image", sitk.sitkLinear, -1024),
-                                    ("segmentation", sitk.sitkNearestNeighbor, 0)):
-        image = sitk.ReadImage(str(cohort / entry[key]))
-        x, y, z = image.GetSpacing()
-        size = [round(image.GetWidth() * x / SEED_PIXEL_MM),
-                round(image.GetHeight() * y / SEED_PIXEL_MM), image.GetDepth()]
-        made = sitk.Resample(image, size, sitk.Transform(), interpolator, image.GetOrigin(),
-                             (SEED_PIXEL_MM, SEED_PIXEL_MM, z), image.GetDirection(), fill)
-        for name in image.GetMetaDataKeys():  # the names of the segments
-            made.SetMetaData(name, image.GetMetaData(name))
-        fine[key] = str((folder / Path(entry[key]).name).absolute())
-        sitk.WriteImage(made, fine[key], useCompression=True)
-    return entry | fine
 
 
 def _summary(found: Evaluated) -> dict:
