@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -56,16 +57,21 @@ class Axis:
         """CT voxel coordinate of the centre of a working voxel."""
         return self.first + (index + 0.5) * self.ratio - 0.5
 
-    def in_working(self, voxel: int) -> float:
-        """Working coordinate of the centre of a CT voxel."""
+    def in_working(self, voxel: np.ndarray) -> np.ndarray:
+        """Working coordinates of the centres of CT voxels."""
         return (voxel - self.first + 0.5) / self.ratio - 0.5
 
+    @property
+    def voxels(self) -> np.ndarray:
+        """The CT voxels that are used."""
+        return np.arange(self.first, self.first + self.count)
 
-def _interpolation(axis: Axis, voxels: range) -> tuple[np.ndarray, np.ndarray]:
-    """Lower working index and weight of the upper one, for CT voxels along one axis."""
-    position = np.array([axis.in_working(v) for v in voxels]).clip(0, axis.size - 1)
-    lower = np.minimum(position.astype(int), max(axis.size - 2, 0))
-    return lower, position - lower
+    @cached_property
+    def interpolation(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower working index and weight of the upper one, for each CT voxel that is used."""
+        position = self.in_working(self.voxels).clip(0, self.size - 1)
+        lower = np.minimum(position.astype(int), max(self.size - 2, 0))
+        return lower, (position - lower).astype(np.float32)
 
 
 class WorkingGrid:
@@ -221,8 +227,7 @@ class _Writer:
         self.labels = np.zeros(grid.ct.shape, np.uint8)
         self.uncertainties = {kind: np.zeros(grid.ct.shape, np.float32) for kind in kinds}
         self.working_labels = np.zeros([axis.size for axis in grid.axes], np.uint8)
-        voxels = range(grid.ct.shape[0])
-        self.lower, self.weight = _interpolation(grid.axes[0], voxels)
+        self.lower, self.weight = grid.axes[0].interpolation
         z_axis, _, x_axis = grid.axes
         slices = np.rint([z_axis.in_ct(z) for z in range(z_axis.size)]).astype(int)
         self.overlap = ExpectedOverlap(slices.clip(0, len(self.labels) - 1),
@@ -250,14 +255,10 @@ class _Writer:
         self.last = (mean[:, -1:], uncertainties[:, -1:])
 
     def _write(self, z: int, probability: torch.Tensor, uncertainties: torch.Tensor) -> None:
-        classes = probability.amax((1, 2)) > 0.05
-        classes[0] = True
-        chosen = torch.nonzero(classes)[:, 0]
-        stack = torch.cat([probability[chosen], uncertainties])[None]
-        fine = _refine(stack, self.grid.axes[1], self.grid.axes[2])[0]
         place = (z, self.grid.rows, self.grid.columns)
-        self.labels[place] = chosen[fine[: len(chosen)].argmax(0)].numpy().astype(np.uint8)
-        for volume, plane in zip(self.uncertainties.values(), fine[len(chosen):], strict=True):
+        self.labels[place] = _strongest(probability, *self.grid.axes[1:]).numpy()
+        fine = _refine(uncertainties, *self.grid.axes[1:])
+        for volume, plane in zip(self.uncertainties.values(), fine, strict=True):
             volume[place] = plane.numpy()
 
     def finish(self) -> Prediction:
@@ -274,8 +275,8 @@ class _Writer:
         hollow = pits(cleaned, self.grid.recipe.spacing, FEMUR)
         z_axis, y_axis, x_axis = self.grid.axes
         nearest = [
-            np.array([round(axis.in_working(axis.first + v)) for v in range(axis.count)])
-            .clip(0, axis.size - 1) for axis in (z_axis, y_axis, x_axis)
+            np.rint(axis.in_working(axis.voxels)).astype(int).clip(0, axis.size - 1)
+            for axis in (z_axis, y_axis, x_axis)
         ]
         fine = np.ix_(nearest[1], nearest[2])
         for z in range(len(self.labels)):
@@ -287,17 +288,53 @@ class _Writer:
                 view[hollow[working][fine] & (view == 0)] = FEMUR
 
 
-def _refine(stack: torch.Tensor, y_axis: Axis, x_axis: Axis) -> torch.Tensor:
-    """Linear interpolation of (1, channels, y, x) from the working grid to the CT's pixels."""
-    for dimension, axis in ((2, y_axis), (3, x_axis)):
-        lower, weight = _interpolation(axis, range(axis.first, axis.first + axis.count))
-        index = torch.from_numpy(lower)
-        upper = (index + 1).clamp_max(axis.size - 1)
-        shape = [1, 1, 1, 1]
+def _strongest(probability: torch.Tensor, y_axis: Axis, x_axis: Axis) -> torch.Tensor:
+    """The strongest class at each pixel of the CT, uint8, of (classes, y, x) on the working grid.
+
+    Probabilities are interpolated only where their class can be the strongest: the strongest of n
+    has at least 1 / n, and so has, then, one of the four working pixels around.
+    """
+    best = _refine(probability[:1], y_axis, x_axis)[0]
+    chosen = torch.zeros(best.shape, dtype=torch.uint8)
+    possible = probability >= 1 / len(probability)
+    rows, columns = possible.any(2).numpy(), possible.any(1).numpy()
+    for value in range(1, len(probability)):
+        if not rows[value].any():
+            continue
+        box = _around(rows[value], y_axis), _around(columns[value], x_axis)
+        [fine] = _refine(probability[value : value + 1], y_axis, x_axis, *box)
+        before = best[box]
+        stronger = fine > before
+        chosen[box].masked_fill_(stronger, value)
+        torch.maximum(before, fine, out=before)
+    return chosen
+
+
+def _around(there: np.ndarray, axis: Axis) -> slice:
+    """The CT's voxels along an axis whose interpolation sees any of the working voxels."""
+    lower, _ = axis.interpolation
+    seen = np.flatnonzero(there[lower] | there[np.minimum(lower + 1, axis.size - 1)])
+    return slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0, 0)
+
+
+def _refine(stack: torch.Tensor, y_axis: Axis, x_axis: Axis, rows: slice = slice(None),
+            columns: slice = slice(None)) -> torch.Tensor:
+    """Linear interpolation of (channels, y, x) from the working grid to the CT's pixels.
+
+    Args:
+        stack: on the working grid.
+        y_axis, x_axis: of the two grids.
+        rows, columns: of the CT's pixels that are used.
+    """
+    for dimension, axis, wanted in ((2, x_axis, columns), (1, y_axis, rows)):
+        lower, weight = axis.interpolation
+        index = torch.from_numpy(lower[wanted])
+        shape = [1, 1, 1]
         shape[dimension] = -1
-        weights = torch.from_numpy(weight.astype(np.float32)).reshape(shape)
+        weights = torch.from_numpy(weight[wanted]).reshape(shape)
         stack = torch.lerp(stack.index_select(dimension, index),
-                           stack.index_select(dimension, upper), weights)
+                           stack.index_select(dimension, (index + 1).clamp_max_(axis.size - 1)),
+                           weights)
     return stack
 
 

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from MuscleSegLib import inference
 from MuscleSegLib.body import find_body
-from MuscleSegLib.inference import Axis, WorkingGrid, _Writer, segment, segment_modern
+from MuscleSegLib.inference import (
+    Axis,
+    WorkingGrid,
+    _refine,
+    _strongest,
+    _Writer,
+    segment,
+    segment_modern,
+)
 from MuscleSegLib.networks import ContextUNet
 from MuscleSegLib.prediction import PIT_MM, pits, without_islands
 from MuscleSegLib.recipes import MODERN
@@ -101,6 +109,21 @@ def ramp_stays_in_place(axis, spacing, shape):
     apart = np.abs(back - steps.reshape(-1, 1, 1)).max(axis=(1, 2))
     assert (apart[inner] <= tolerance).all()
     assert (apart <= 1.6 * end).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(*[st.tuples(st.integers(0, 9), st.integers(1, 40), st.floats(0.3, 4))] * 2),
+       st.integers(2, 23), st.integers(0, 10_000), st.floats(0.2, 8))
+def test_the_strongest_class_is_that_of_the_whole_interpolation(axes, classes, seed, sharpness):
+    """Classes are interpolated in boxes only, which must not show."""
+    y_axis, x_axis = (Axis.over(first, count, spacing, 2.0) for first, count, spacing in axes)
+    random = torch.Generator().manual_seed(seed)
+    logits = torch.randn(classes, y_axis.size, x_axis.size, generator=random)
+    probability = torch.softmax(sharpness * logits, 0)
+    whole = _refine(probability, y_axis, x_axis)
+    chosen = _strongest(probability, y_axis, x_axis)
+    assert chosen.shape == (y_axis.count, x_axis.count)
+    torch.testing.assert_close(whole.gather(0, chosen.long()[None])[0], whole.amax(0))
 
 
 def test_every_slice_is_written_whatever_the_slabs(ct):
