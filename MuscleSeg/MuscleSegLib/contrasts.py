@@ -124,7 +124,7 @@ def repaint(image: np.ndarray, target: np.ndarray, tissue_edges: np.ndarray, cor
     mean, deviation = _grey_values(random)
     grey = torch.from_numpy(mean[regions]) + random.normal(*image.shape) * torch.from_numpy(
         deviation[regions])
-    grey = grey * torch.exp(0.2 * random.uniform(0, 1) * random.smooth(image.shape, (4, 60, 60)))
+    grey = grey * torch.exp(0.35 * random.uniform(0, 1) * random.smooth(image.shape, (4, 60, 60)))
     softness = random.uniform(0.2, 1.2)
     grey = blur(grey, (0.5 * softness, softness, softness))
     grey = (grey + 0.04 * random.uniform(0, 1) * random.normal(*image.shape)).clamp_min_(0)

@@ -20,8 +20,8 @@ from ReadingRoomLib.training import TrainingSettings
 
 from .contrasts import Intensities
 from .labelled_scans import Augmentation, LabelledScan, LabelledSlabs
+from .plans import PLANS
 from .recipes import Recipe, segmentation_loss
-from .starter import PLANS
 
 USUAL_STEPS = {"modern": 2000, "seed": 1000}  # of a training that begins with a model
 GENTLER = 0.5  # factor of the learning rate of such a training

@@ -19,9 +19,10 @@ from .contrasts import RANGE
 from .evaluation import MEASURES
 from .held_out import HeldOut
 from .labelled_scans import Augmentation, LabelledScan
-from .recipes import CLASSES, RECIPES
-from .starter import PLANS
-from .structures import STRUCTURES, structure_named
+from .model_metadata import metadata
+from .plans import PLANS
+from .recipes import RECIPES
+from .structures import structure_named
 
 CARD = Path(__file__).with_name("trained_card.md")
 GOOD_DICE = 0.8  # a structure with less is one to check
@@ -146,48 +147,20 @@ own percentiles.
 
 def metadata_of(origin: Origin) -> dict[str, Any]:
     """What a bundle says of itself; `segment` reads the limits."""
-    recipe = RECIPES[origin.recipe]
-    any_contrast = origin.intensities == "random"
-    unit = "scaled" if any_contrast else "HU"
-    channels = [f"slice {offset:+d}, {low:g} to {high:g} {unit}" for low, high in recipe.windows
-                for offset in range(-recipe.context, recipe.context + 1)]
-    labels = {"0": "background", **{str(s.value): s.name for s in STRUCTURES}}
-    tensor = {"type": "image", "spatial_shape": [16, 16], "dtype": "float32",
-              "is_patch_data": True}
     own = {"pixel_mm": list(origin.pixel_mm)} if origin.pixel_mm else {}
+    any_contrast = origin.intensities == "random"
     if any_contrast:
         own |= {"intensities": "random", "scaled_to": list(RANGE)}
     if origin.start:
         own["started_from"] = {"name": origin.start.metadata["name"],
                                "sha256": origin.start.sha256}
-    return {
-        "name": origin.name,
-        "version": "0.1.0",
-        "task": "Muscles and bones of hip and thigh",
-        "description": "22 structures of hip and thigh with Monte Carlo dropout uncertainty.",
-        "authors": "the user of ReadingRoom who trained it",
-        "copyright": "of whoever trained it",
-        "recipe": recipe.name,
-        "labels": labels,
-        "spacing": list(recipe.spacing) if recipe.spacing else None,
-        "trained_on": origin.trained_on,
-        "simulated": origin.simulated,
-        "taught": list(origin.structures),
-        "training_steps": origin.steps,
-        **own,
-        **origin.limits,
-        "eval_metrics": {"dataset": origin.measured_on, **{
-            name: dict(value) for name, value in origin.measured.get("measured", {}).items()}},
-        "network_data_format": {
-            "inputs": {"image": {
-                **tensor, "format": "magnitude" if any_contrast else "hounsfield",
-                "num_channels": len(channels), "value_range": [0, 1],
-                "channel_def": {str(i): channel for i, channel in enumerate(channels)}}},
-            "outputs": {"pred": {
-                **tensor, "format": "segmentation", "num_channels": CLASSES, "value_range": [],
-                "channel_def": labels}},
-        },
-    }
+    return metadata(
+        RECIPES[origin.recipe], any_contrast, name=origin.name,
+        authors="the user of ReadingRoom who trained it", copyright="of whoever trained it",
+        trained_on=origin.trained_on, simulated=origin.simulated, taught=list(origin.structures),
+        training_steps=origin.steps, **own, **origin.limits,
+        eval_metrics={"dataset": origin.measured_on, **{
+            name: dict(value) for name, value in origin.measured.get("measured", {}).items()}})
 
 
 def _measured_text(origin: Origin) -> str:

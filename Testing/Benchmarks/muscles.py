@@ -22,11 +22,9 @@ from ReadingRoomLib.commands import run_job
 PATIENTS, SEED, SAMPLES = 20, 0, 10
 NO_DOUBT = {"samples": 1}  # labels alone, which is all that atlases give
 ANATOMIES = "pelvic_muscle_labels"
-SEED_ARM = "seed, one sample"
-QUICK = ("modern, one sample", "modern, one sample, held-out")
-COMPARED = (("modern", "multi-atlas"), ("modern, one sample", "multi-atlas"),
-            ("modern, one sample", SEED_ARM),
-            ("modern, one sample, held-out", "multi-atlas, held-out"))
+COMPARED = (("modern, one sample", "multi-atlas"), ("modern, one sample", "seed, one sample"),
+            ("modern", "multi-atlas"), ("modern, one sample", "multi-atlas, all atlases"),
+            ("modern", "seed"), ("modern, one sample, held-out", "multi-atlas, held-out"))
 SPACING = (3.0, 1.0, 1.0)  # pixels as of a clinical CT, and as the published network knows them
 NOTE = ("Simulated patients, made by deformation of the label maps of three people. The starter "
         "models learned from these three maps, and the atlases of a patient are of the same three "
@@ -38,34 +36,33 @@ class Arm:
     """A method to measure.
 
     Attributes:
-        options: of :class:`MuscleSegLib.evaluate_command.Options`, for an entry of the list.
+        options: of :class:`MuscleSegLib.evaluate_command.Options`, for an entry of the list; None
+            where the method cannot be measured on it.
+        slow: whether it is measured on few patients.
     """
 
     options: Callable[[dict], dict[str, Any] | None]
+    slow: bool = False
 
 
-def side_by_side(output: Path, data: Path, folds: Path | None, patients: int, slow: int,
-                 seed_patients: int) -> dict:
+def side_by_side(output: Path, data: Path, folds: Path | None, patients: int, slow: int) -> dict:
     """Dice, distance, time of each arm, and the modern recipe against each of the others.
 
     Args:
         output: the results are kept in ``muscles`` in this folder.
         data: folder of the label maps.
-        folds: models that were trained without one of the people: 001, 002.
-        patients: of the cohort of 20 that the modern recipe is measured on with one sample.
-        slow: how many of them the multi-atlas arms and ten samples are measured on.
-        seed_patients: how many of them the published network is measured on.
+        folds: models that were trained without one of the people: 001, 002, 005.
+        patients: of the cohort of 20.
+        slow: how many of them the slow methods are measured on, too: ten samples, all atlases.
     """
     folder = output / "muscles"
     cohort = _cohort(folder / "cohort", data / ANATOMIES)
     entries = json.loads((cohort / simulate_command.DATALIST).read_text("utf-8"))["training"]
     arms = arms_of(folder, cohort, entries, folds)
-    counts = {name: slow for name in arms} | dict.fromkeys(QUICK, patients) | {
-        SEED_ARM: seed_patients}
     found = {name: Evaluated(name, [], []) for name in arms}
     for number, entry in enumerate(entries):  # all methods in turn: they share how busy it is here
         for name, arm in arms.items():
-            if number < counts[name]:
+            if number < (slow if arm.slow else patients):
                 one = measured_arm(folder, name, cohort, entry, arm)
                 found[name].scores.extend(one.scores)
                 found[name].times.extend(one.times)
@@ -94,14 +91,18 @@ def arms_of(folder: Path, cohort: Path, entries: list[dict], folds: Path | None
                 "atlases": _list(folder / "lists" / f"without-{entry['made_from']}.json", cohort,
                                  others)}
 
+    listed = cohort / simulate_command.DATALIST
+    by_atlases = {"method": "multi-atlas", "atlases": listed}
     return {
         "modern, one sample": Arm(lambda entry: NO_DOUBT),
-        "multi-atlas": Arm(lambda entry: {
-            "method": "multi-atlas", "atlases": cohort / simulate_command.DATALIST}),
-        SEED_ARM: Arm(lambda entry: NO_DOUBT | {"model": "starter-seed"}),
-        "modern": Arm(lambda entry: {"model": "starter"}),
+        "multi-atlas": Arm(lambda entry: by_atlases),
+        "seed, one sample": Arm(lambda entry: NO_DOUBT | {"model": "starter-seed"}),
         "modern, one sample, held-out": Arm(held_out_model),
-        "multi-atlas, held-out": Arm(held_out_atlases),
+        "modern": Arm(lambda entry: {"model": "starter"}, slow=True),
+        "seed": Arm(lambda entry: {"model": "starter-seed"}, slow=True),
+        "multi-atlas, all atlases": Arm(
+            lambda entry: by_atlases | {"most_atlases": len(entries)}, slow=True),
+        "multi-atlas, held-out": Arm(held_out_atlases, slow=True),
     }
 
 
