@@ -188,9 +188,15 @@ class MuscleSegWidget(ReadingRoomWidget):
         volumeNode = self._parameterNode.inputVolume if self._parameterNode else None
         if not volumeNode:
             return _("Choose a CT first.")
-        if reason := panel.reasonNotCT(volumeNode):
+        model = self.panel.model
+        takesAny = model is not None and model.any_contrast
+        if reason := panel.reasonNotImage(volumeNode):
             return reason
-        if not self.panel.modelName:
+        if not takesAny and (reason := panel.reasonNotCT(volumeNode)):
+            other = self.panel.anyContrastName
+            return _("{reason} Or choose the model {name}.").format(
+                reason=reason, name=other) if other else reason
+        if not model:
             return _("There is no model of the chosen recipe.")
         calibration = self._parameterNode.calibration
         if calibration and not os.path.isfile(calibration):

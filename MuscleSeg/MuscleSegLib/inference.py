@@ -239,20 +239,24 @@ class _Writer:
     def add(self, start: int, mean: torch.Tensor, uncertainties: torch.Tensor) -> None:
         depth = mean.shape[1]
         self.working_labels[start : start + depth] = self.overlap.add(start, mean).numpy()
-        if self.last is not None:  # the slice before, for the CT slices in between
-            mean = torch.cat([self.last[0], mean], 1)
-            uncertainties = torch.cat([self.last[1], uncertainties], 1)
-            start -= 1
-        stop = start + mean.shape[1]
+
+        def at(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+            """What is known of a working slice: of this slab, or the last of the one before."""
+            if index < start:
+                return self.last
+            return mean[:, index - start], uncertainties[:, index - start]
+
+        stop = start + depth
         final = stop >= self.grid.depth
         while self.next < len(self.lower) and (self.lower[self.next] + 1 < stop or final):
-            local = self.lower[self.next] - start
-            upper = min(local + 1, mean.shape[1] - 1)
-            weight = float(self.weight[self.next])
-            self._write(self.next, torch.lerp(mean[:, local], mean[:, upper], weight),
-                        torch.lerp(uncertainties[:, local], uncertainties[:, upper], weight))
+            lower, weight = int(self.lower[self.next]), float(self.weight[self.next])
+            here = at(lower)
+            if weight:
+                above = at(min(lower + 1, stop - 1))
+                here = tuple(torch.lerp(*pair, weight) for pair in zip(here, above, strict=True))
+            self._write(self.next, *here)
             self.next += 1
-        self.last = (mean[:, -1:], uncertainties[:, -1:])
+        self.last = at(stop - 1)
 
     def _write(self, z: int, probability: torch.Tensor, uncertainties: torch.Tensor) -> None:
         place = (z, self.grid.rows, self.grid.columns)

@@ -174,7 +174,7 @@ def fuse(volume: sitk.Image,
         voxels = np.arange(slab.size)
         for labels, transform, weight in voters:
             voted = sitk.GetArrayFromImage(sitk.Resample(
-                labels, part, transform, sitk.sitkLabelLinear)).ravel()
+                labels, part, transform, sitk.sitkNearestNeighbor)).ravel()
             weights = sitk.GetArrayFromImage(sitk.Resample(
                 weight, part, sitk.Transform(), sitk.sitkLinear, 1e-6)).ravel()
             weights[voted == IGNORED] = 0

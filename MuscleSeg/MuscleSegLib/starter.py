@@ -20,7 +20,7 @@ import torch
 import typer
 from torch import nn
 
-from ReadingRoomLib.bundles import load_bundle, write_bundle
+from ReadingRoomLib.bundles import arguments_of, load_bundle, write_bundle
 from ReadingRoomLib.commands import DeviceOption
 from ReadingRoomLib.devices import resolve_device
 from ReadingRoomLib.models import list_bundle
@@ -36,11 +36,10 @@ from .plans import PLANS, Plan
 from .recipes import SimulatedSlabs, Source, segmentation_loss
 
 FOLDER = Path(__file__).parent
+AUTHORS, LICENCE = "ReadingRoom contributors", "Apache-2.0"
 START = "start.json"  # in a training's folder: the bundle whose weights it began with
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make the starter models.")
-
-
 RecipeOption = Annotated[Literal["modern", "seed"], typer.Option(help="Which network.")]
 
 PELVIC_CASES = ("001", "002", "005")
@@ -169,6 +168,23 @@ def calibrate(
     _write_again(PLANS[recipe], {}, read_calibration(calibration))
 
 
+@app.command()
+def include(
+    model: Annotated[Path, typer.Option(help="Bundle that the command train wrote.")],
+    name: Annotated[str, typer.Option(help="Name of the model.")],
+    trained_on: Annotated[str, typer.Option(help="On what, in a sentence, with licences.")],
+) -> None:
+    """Put a model that the command train made among those that the module carries."""
+    bundle = load_bundle(model, [plan.definition["_target_"] for plan in PLANS.values()])
+    plan = PLANS[bundle.metadata["recipe"]]
+    own = {"name": name, "trained_on": trained_on, "authors": AUTHORS, "copyright": LICENCE}
+    card = bundle.model_card.replace(f"# MuscleSeg {bundle.metadata['name']}",
+                                     f"# MuscleSeg {name}", 1)
+    card = card.replace(bundle.metadata["trained_on"], textwrap.fill(trained_on, 100), 1)
+    _write_bundle(FOLDER / "Models" / name, plan.definition | arguments_of(bundle),
+                  bundle.network.state_dict(), bundle.metadata | own, card, plan.stored, True)
+
+
 def _write_again(plan: Plan, measured: dict, calibration: Calibration | None) -> None:
     """The bundle that the module carries with new scores, or with another calibration."""
     bundle = load_bundle(FOLDER / "Models" / plan.bundle, [plan.definition["_target_"]])
@@ -196,14 +212,19 @@ def _write(plan: Plan, weights: dict, steps: int, started: dict | None, measured
         name=plan.bundle, how_it_works=textwrap.fill(plan.how_it_works, 100),
         training=textwrap.fill(_training_text(plan, steps, started), 100),
         scores=f"{_scores_text(measured)}\n\n{_calibration_text(calibration)}".strip())
-    bundle = output or FOLDER / "Models" / plan.bundle
-    sha256 = write_bundle(bundle, plan.definition, weights,
-                          _metadata(plan, steps, started, measured)
-                          | ({KEY: calibration.written()} if calibration else {}), card,
-                          dtype=dtype, overwrite=True)
-    if output is None:
-        list_bundle(FOLDER / "models.json", bundle, "MuscleSeg")
-    typer.echo(f"{bundle}: {sha256}")
+    described = _metadata(plan, steps, started, measured)
+    _write_bundle(output or FOLDER / "Models" / plan.bundle, plan.definition, weights,
+                  described | ({KEY: calibration.written()} if calibration else {}), card, dtype,
+                  output is None)
+
+
+def _write_bundle(folder: Path, definition: dict, weights: dict, described: dict,
+                  card: str, dtype: torch.dtype, listed: bool) -> None:
+    sha256 = write_bundle(folder, definition, weights, described, card, dtype=dtype,
+                          overwrite=True)
+    if listed:
+        list_bundle(FOLDER / "models.json", folder, "MuscleSeg")
+    typer.echo(f"{folder}: {sha256}")
 
 
 TRAINED_ON = (
@@ -216,7 +237,7 @@ TRAINED_ON = (
 
 def _metadata(plan: Plan, steps: int, started: dict | None, scores: dict) -> dict:
     return metadata(
-        plan.recipe, name=plan.bundle, authors="ReadingRoom contributors", copyright="Apache-2.0",
+        plan.recipe, name=plan.bundle, authors=AUTHORS, copyright=LICENCE,
         **({} if plan.recipe.spacing else {"pixel_mm": _pixels_seen(plan.slabs)}),
         trained_on=TRAINED_ON, simulated=True,
         training_steps=steps + (started["training_steps"] if started else 0),

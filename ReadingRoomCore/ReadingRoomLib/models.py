@@ -33,7 +33,7 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -93,6 +93,7 @@ class Model:
         url: of the zip archive; None when it is not downloaded.
         archive_sha256: SHA-256 of the zip archive.
         built_in: whether it came with the module.
+        any_contrast: whether it takes CT and MR of any contrast, whatever the module is for.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Model:
     url: str | None = None
     archive_sha256: str | None = None
     built_in: bool = False
+    any_contrast: bool = False
 
     @property
     def installed(self) -> bool:
@@ -452,7 +454,8 @@ def _listed_model(entry: dict[str, Any], beside: Path) -> Model:
         raise ValueError(f"{model.name} has no SHA-256")
     if model.built_in == (model.url is not None):
         raise ValueError(f"{model.name} needs either a path or a url")
-    if type(model.size) is not int or type(model.simulated) is not bool or model.size <= 0:
+    marks = (model.simulated, model.any_contrast)
+    if type(model.size) is not int or any(type(m) is not bool for m in marks) or model.size <= 0:
         raise TypeError(f"{model.name} has a size or a mark of another type")
     return model
 
@@ -474,6 +477,7 @@ def list_bundle(registry: str | Path, bundle: str | Path, module: str) -> None:
         "size": sum((bundle / name).stat().st_size for name in SIZE_LIMITS),
         "licence": found.metadata["copyright"], "card": f"{path}/{CARD}",
         "trained_on": found.metadata["trained_on"], "simulated": found.metadata["simulated"],
+        **({"any_contrast": True} if _any_contrast(found.metadata) else {}),
     }
     others = [other for other in json.loads(registry.read_text("utf-8"))["models"]
               if other["name"] != entry["name"]]
@@ -500,7 +504,13 @@ def _imported_model(folder: Path, module: str) -> Model:
         trained_on=str(metadata.get("trained_on", "unknown")),
         simulated=metadata.get("simulated") is not False,
         folder=folder,
+        any_contrast=_any_contrast(metadata),
     )
+
+
+def _any_contrast(metadata: Mapping[str, Any]) -> bool:
+    """Whether a model learned from repainted images, see `MuscleSegLib.contrasts`."""
+    return metadata.get("intensities") == "random"
 
 
 def _read_start(path: Path) -> bytes:

@@ -129,26 +129,33 @@ def summarise_uncertainties(
         Mean probability (classes, ...) and uncertainties (kinds, ...), 0 to 1, float32. With one
         sample all but the entropy are zero everywhere.
     """
-    count = 0
-    mean = squares = entropies = None
+    # the sum over classes commutes with the mean over samples, so one map of each is enough
+    of_sample = {"variance": lambda probability: probability.square().sum(0),
+                 "mutual-information": _bits}
+    wanted = [kind for kind in kinds if kind in of_sample]
+    count, mean, totals = 0, None, {}
     for sample in logits:
         probability = _softmax(sample.float())
-        # the sum over classes commutes with the mean over samples, so one map is enough
-        if "variance" in kinds:
-            squares = _added(squares, probability.square().sum(0))
-        if "mutual-information" in kinds:
-            entropies = _added(entropies, _bits(probability))
-        mean = _added(mean, probability)
         count += 1
+        if count == 1:
+            mean = probability
+            continue
+        if count == 2:  # one sample alone would not need it
+            totals = {kind: of_sample[kind](mean) for kind in wanted}
+        for kind in wanted:
+            totals[kind] += of_sample[kind](probability)
+        mean += probability
     if mean is None:
         raise ValueError("Monte Carlo dropout needs at least one sample.")
     mean /= count
     entropy = _bits(mean) if set(kinds) & {"entropy", "mutual-information"} else None
     uncertainty = {
-        "variance": lambda: 2 * (squares / count - mean.square().sum(0)),
+        "variance": lambda: 2 * (totals["variance"] / count - mean.square().sum(0)),
         "entropy": lambda: entropy,
-        "mutual-information": lambda: entropy - entropies / count,
+        "mutual-information": lambda: entropy - totals["mutual-information"] / count,
     }
+    if count == 1:
+        uncertainty |= dict.fromkeys(of_sample, lambda: torch.zeros_like(mean[0]))
     return mean, torch.stack([uncertainty[kind]() for kind in kinds]).clamp_(0.0, 1.0)
 
 
@@ -157,10 +164,6 @@ def _softmax(logits: torch.Tensor) -> torch.Tensor:
     if logits.ndim > 1 and logits.stride(0) == 1:
         return torch.softmax(logits.movedim(0, -1), -1).movedim(-1, 0)
     return torch.softmax(logits, 0)
-
-
-def _added(total: torch.Tensor | None, term: torch.Tensor) -> torch.Tensor:
-    return term if total is None else total.add_(term)
 
 
 def _bits(probability: torch.Tensor) -> torch.Tensor:

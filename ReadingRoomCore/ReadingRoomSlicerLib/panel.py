@@ -155,6 +155,11 @@ class ReadingRoomPanel:
         return self._models[index] if 0 <= index < len(self._models) else None
 
     @property
+    def anyContrastName(self) -> str:
+        """Name of the first listed model that takes images of any contrast, empty without one."""
+        return next((model.name for model in self._models if model.any_contrast), "")
+
+    @property
     def modelName(self) -> str:
         """Name of the chosen model, empty when there is none."""
         return self.model.name if self.model else ""
@@ -168,6 +173,8 @@ class ReadingRoomPanel:
         notes = []
         if model and model.simulated:
             notes.append(_("trained on simulated images"))
+        if model and model.any_contrast:
+            notes.append(_("for CT and MRI of any contrast"))
         if model and not model.installed:
             notes.append(_("will be downloaded, {size} MB").format(size=round(model.size / 1e6)))
         self.ui.modelNoteLabel.text = ", ".join(notes) if model else _("no model is installed")
@@ -404,9 +411,14 @@ def reasonNotMR(volumeNode) -> str:
     return _reasonNot("MR", _("The chosen volume is {modality}, but an MRI is needed."), volumeNode)
 
 
+def reasonNotImage(volumeNode) -> str:
+    """Why a volume cannot be taken for an image at all, in a sentence; empty when it can."""
+    return "" if volumeNode.GetImageData() else _("The chosen volume holds no image.")
+
+
 def _reasonNot(wanted: str, sentence: str, volumeNode) -> str:
-    if not volumeNode.GetImageData():
-        return _("The chosen volume holds no image.")
+    if reason := reasonNotImage(volumeNode):
+        return reason
     kind = volumes.modality(volumeNode)
     return sentence.format(modality=kind) if kind and kind != wanted else ""
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import typer
+from muscles import cohort_of
 
 from MuscleSegLib import active_learning_command, simulate_command
 from ReadingRoomLib.commands import run_job
 from ReadingRoomLib.results import read_result
 
-PATIENTS, SEEDS, SEED = 20, 5, 0
-ANATOMIES = "pelvic_muscle_labels"
-COHORT = Path("muscles") / "cohort"  # that of the other measurements of muscles
+SEEDS, SEED = 5, 0
 NOTE = ("Simulated patients, made by deformation of the label maps of three people, who are behind "
         "the pool and behind the held-out patients alike; a small network, voxels of 9 x 8 x 8 mm.")
 
@@ -28,11 +27,7 @@ def of_arms(output: Path, data: Path) -> dict:
         output: gets ``active-learning`` with the report, and ``active-learning-runs``.
         data: folder of the label maps.
     """
-    cohort = output / COHORT
-    if not cohort.exists():
-        with run_job(module="MuscleSeg", command="simulate", output=cohort, progress="none",
-                     seed=SEED) as job:
-            simulate_command.run(job, simulate_command.Options(data / ANATOMIES, PATIENTS), print)
+    cohort = cohort_of(output, data)
     folder = output / "active-learning"
     with run_job(module="MuscleSeg", command="active-learning", output=folder, progress="none",
                  seed=SEED, overwrite=True) as job:

@@ -55,8 +55,7 @@ def side_by_side(output: Path, data: Path, folds: Path | None, patients: int, sl
         patients: of the cohort of 20.
         slow: how many of them the slow methods are measured on, too: ten samples, all atlases.
     """
-    folder = output / "muscles"
-    cohort = _cohort(folder / "cohort", data / ANATOMIES)
+    folder, cohort = output / "muscles", cohort_of(output, data)
     entries = json.loads((cohort / simulate_command.DATALIST).read_text("utf-8"))["training"]
     arms = arms_of(folder, cohort, entries, folds)
     found = {name: Evaluated(name, [], []) for name in arms}
@@ -106,11 +105,14 @@ def arms_of(folder: Path, cohort: Path, entries: list[dict], folds: Path | None
     }
 
 
-def _cohort(folder: Path, anatomies: Path) -> Path:
+def cohort_of(output: Path, data: Path) -> Path:
+    """The simulated patients, made when they are not there yet."""
+    folder = output / "muscles" / "cohort"
     if not folder.exists():
         with run_job(module="MuscleSeg", command="simulate", output=folder, progress="none",
                      seed=SEED) as job:
-            simulate_command.run(job, simulate_command.Options(anatomies, PATIENTS, SPACING), print)
+            simulate_command.run(
+                job, simulate_command.Options(data / ANATOMIES, PATIENTS, SPACING), print)
     return folder
 
 

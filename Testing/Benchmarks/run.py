@@ -15,6 +15,7 @@ import accuracy
 import active_learning_bench
 import anomaly
 import bias_correction
+import contrasts
 import detection
 import evaluation_speed
 import landmarks
@@ -41,7 +42,8 @@ def main(
         help="example, example-seed, held-out, seed-labels, speed, memory, registration, "
              "survival, detection, anomaly, radiomics, latency, listen, tumour, "
              "tumour-experiment, fine-tuning, patches, landmarks, skulls, trunks, transfer, "
-             "evaluation, muscles or active-learning; by default all that can be run.")] = "",
+             "evaluation, muscles, contrasts or active-learning; by default all that can be "
+             "run.")] = "",
     data: Annotated[Path | None, typer.Option(
         help="Folder of the label maps and CTs, for all that is measured on them.")] = None,
     seed_model: Annotated[str, typer.Option(
@@ -77,6 +79,8 @@ def main(
         measurements["held-out"] = lambda: accuracy.held_out(data, models, samples)
     if data:
         measurements["active-learning"] = lambda: active_learning_bench.of_arms(OUTPUT, data)
+        measurements["contrasts"] = lambda: contrasts.of_any_contrast(
+            OUTPUT, muscles.cohort_of(OUTPUT, data), "starter-any-contrast")
         measurements["muscles"] = lambda: muscles.side_by_side(
             OUTPUT, data, folds, patients, slow_patients)
         measurements["registration"] = lambda: registration.against_elastix(data)

@@ -37,6 +37,8 @@ from ReadingRoomLib.models import (
     export_model,
     find_model,
     import_model,
+    keep_model,
+    list_bundle,
 )
 
 IMAGE = {
@@ -167,6 +169,21 @@ def test_the_model_that_comes_with_the_module(registry):
     [model] = available_models(registry)
     assert (model.name, model.module, model.simulated) == ("starter", "MuscleSeg", True)
     assert model.built_in and model.installed
+
+
+def test_what_learned_from_any_contrast_says_so(registry, tmp_path, monkeypatch):
+    assert [model.any_contrast for model in available_models(registry)] == [False]
+    monkeypatch.setitem(METADATA, "intensities", "random")
+    monkeypatch.setitem(METADATA, "name", "any")
+    make_bundle(registry.parent / "Models" / "any", weight=3.0)
+    list_bundle(registry, registry.parent / "Models" / "any", "MuscleSeg")
+    make_bundle(tmp_path / "mine")
+    keep_model(tmp_path / "mine", registry, "mine")
+    assert {model.name: model.any_contrast for model in available_models(registry)} == {
+        "any": True, "starter": False, "mine": True}
+    write_list(registry, entry("starter", "0" * 64, path="Models/starter", any_contrast="yes"))
+    with pytest.raises(ModelMissing):
+        available_models(registry)
 
 
 @pytest.mark.parametrize("name", sorted(bundles.SIZE_LIMITS))

@@ -212,3 +212,23 @@ def test_scores_are_printed_on_the_card_with_their_data(small, tmp_path):
     card = (tmp_path / "b" / "docs" / "README.md").read_text("utf-8")
     assert "three people" in card and "0.8 (0.7 to 0.9)" in card
     assert "| gluteus maximus | 0.81 | 1.23 |" in card
+
+
+def test_a_model_that_train_made_is_included(small, tmp_path, monkeypatch):
+    """Under another name, with other words on what it learned from, and the same weights."""
+    call("train", "--data", tmp_path, "--work", tmp_path / "work")
+    call("export", "--work", tmp_path / "work", "--output", tmp_path / "made")
+    made = load_model(str(tmp_path / "made"), "modern")
+    module = tmp_path / "module"
+    module.mkdir()
+    (module / "models.json").write_text('{"models": []}')
+    monkeypatch.setattr(starter, "FOLDER", module)
+    call("include", "--model", tmp_path / "made", "--name", "starter-other",
+         "--trained-on", "capsules of nobody")
+    [listed] = json.loads((module / "models.json").read_text("utf-8"))["models"]
+    assert (listed["name"], listed["trained_on"]) == ("starter-other", "capsules of nobody")
+    found = load_model(str(module / "Models" / "starter-other"), "modern")
+    assert found.model_card.startswith("# MuscleSeg starter-other\n")
+    assert found.metadata["training_steps"] == made.metadata["training_steps"]
+    for name, weights in made.network.state_dict().items():
+        assert torch.equal(found.network.state_dict()[name], weights), name
