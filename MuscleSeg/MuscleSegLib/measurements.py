@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -95,6 +96,19 @@ def measure(
                         *((round(dice.dice, 3), round(dice.at_least, 3)) if dice else ()))
         )
     return found
+
+
+def found_on_one_side(found: Iterable[Measurement]) -> list[Measurement]:
+    """Structures whose other side was not found, though others of that side were.
+
+    What goes on beyond the scan's ends is left out: the other side may end just before.
+    """
+    paired = [measurement for measurement in found if measurement.side]
+    if len({measurement.side for measurement in paired}) < 2:
+        return []  # a scan of one leg
+    counts = Counter(measurement.structure for measurement in paired)
+    return [measurement for measurement in paired
+            if counts[measurement.structure] == 1 and not measurement.cut_off]
 
 
 def occupied(plane: np.ndarray) -> tuple[slice, slice] | None:

@@ -22,12 +22,12 @@ from ReadingRoomLib.segmentation_files import SegmentDescription, write_seg_nrrd
 from .confidence import KEY, Calibration, PredictedDice, read_calibration
 from .contrasts import beside, is_any_contrast, read_for, shown_to
 from .inference import VARIANCE, Prediction, segment
-from .measurements import measure, write_csv
+from .measurements import found_on_one_side, measure, write_csv
 from .networks import BayesianUNet, ContextUNet
 from .recipes import CLASSES, RECIPES
 from .sides import midline, split_sides
 from .structure_scores import structure_scores
-from .structures import STRUCTURES, LabelledStructure, labels_of
+from .structures import STRUCTURES, LabelledStructure, labels_of, structure_named
 
 REGISTRY = Path(__file__).parent / "models.json"
 NETWORK_OF = {"modern": ContextUNet, "seed": BayesianUNet}
@@ -101,6 +101,11 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
     if parts:
         job.warn(f"{parts} of {len(found)} structures go on beyond the ends of the scan: their "
                  "volumes are of the part that is seen.")
+    if alone := found_on_one_side(found):
+        names = "; ".join(f"{structure_named(one.structure).display_name}, {one.side}"
+                          for one in alone)
+        job.warn(f"Found on one side only: {names}. Look whether the other side is there and was "
+                 "missed.")
     job.progress.advance(1)
     job.progress.stage("write", 4, "Writing the result")
     _write(job, source, order, prediction, known, found)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MuscleSegLib.confidence import PredictedDice
-from MuscleSegLib.measurements import Measurement, measure, write_csv
+from MuscleSegLib.measurements import Measurement, found_on_one_side, measure, write_csv
 from MuscleSegLib.structures import labels_of
 
 
@@ -81,6 +81,19 @@ def test_large_sums_are_exact():
     ct = np.full(labels.shape, 3071, np.int16)
     found = measure(ct, labels, np.full(labels.shape, 0.1, np.float32), 0.001, labels_of(False), 1)
     assert (found[0].volume_ml, found[0].mean_hu, found[0].uncertainty) == (3600.0, 3071.0, 0.1)
+
+
+def test_a_side_that_was_missed_is_told():
+    def line(name: str, side: str, cut_off: str = "") -> Measurement:
+        return Measurement(name, side, 10.0, 50.0, 0.01, "", cut_off)
+
+    both = [line("femur", "left"), line("femur", "right")]
+    assert found_on_one_side([*both, line("sacrum", "")]) == []
+    gracilis = line("gracilis", "right")
+    assert found_on_one_side([*both, gracilis]) == [gracilis]
+    assert found_on_one_side([*both, line("gracilis", "right", "yes")]) == []
+    assert found_on_one_side([line("femur", "left"), line("gracilis", "left")]) == [], "one leg"
+    assert found_on_one_side([]) == []
 
 
 def test_table(tmp_path):
