@@ -17,12 +17,12 @@ from ReadingRoomLib.bundles import Bundle
 from ReadingRoomLib.commands import Job
 from ReadingRoomLib.datalists import Pair, content_of, measured_part, read_pairs
 from ReadingRoomLib.errors import BadInput
-from ReadingRoomLib.images import read_image
 from ReadingRoomLib.montecarlo import UNCERTAINTIES
 
 from . import confidence_report
 from .confidence_fitting import LEAST_PATIENTS, Aim, Case, calibrate, cross_fitted
 from .confidence_statistics import BY_MEAN, BY_SURFACE, ScoredStructure
+from .contrasts import beside, read_for
 from .named_labels import reference_on
 from .segmentation import load_model, on_input_grid, predict, upright
 from .sides import midline, split_sides
@@ -123,7 +123,7 @@ def _scored(job: Job, bundle: Bundle, pair: Pair, options: Options,
     def warn(sentence: str) -> None:
         job.warn(f"{pair.image.name}: {sentence}")
 
-    source = read_image(pair.image, "CT")
+    source = read_for(bundle.metadata, pair.image)
     for sentence in source.warnings:
         warn(sentence)
     if pair.companion is None:
@@ -132,7 +132,7 @@ def _scored(job: Job, bundle: Bundle, pair: Pair, options: Options,
     else:
         labels, named = reference_on(source, pair.companion, warn)
         reference = sitk.GetArrayFromImage(labels)
-    volume, order = upright(source)
+    volume, order = upright(source, beside(bundle.metadata, source.image))
     try:
         prediction = predict(job, bundle, volume, options.samples,
                              lambda done, total: advance(0.9 * done / max(total, 1)), UNCERTAINTIES)

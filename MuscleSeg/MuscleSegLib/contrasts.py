@@ -23,6 +23,7 @@ from ReadingRoomLib.images import ImageInput, read_image
 from ReadingRoomLib.phantoms.acquisition import blur
 from ReadingRoomLib.phantoms.randomness import Randomness
 
+from .body import BODY_HU
 from .structures import STRUCTURES
 
 Intensities = Literal["ct", "random"]
@@ -45,13 +46,18 @@ def is_any_contrast(metadata: Mapping[str, Any]) -> bool:
     return metadata.get("intensities") == "random"
 
 
+def intensities_of(metadata: Mapping[str, Any]) -> Intensities:
+    """What a model may be shown."""
+    return "random" if is_any_contrast(metadata) else "ct"
+
+
 def read_for(metadata: Mapping[str, Any], path: Path) -> ImageInput:
     """Read an image for a model: a CT, or anything for a model of any contrast.
 
     Raises:
         BadInput: it is not what the model knows, or cannot be read.
     """
-    return read_any(path, "random" if is_any_contrast(metadata) else "ct")[0]
+    return read_any(path, intensities_of(metadata))[0]
 
 
 def read_any(path: Path, intensities: Intensities) -> tuple[ImageInput, bool]:
@@ -67,6 +73,12 @@ def read_any(path: Path, intensities: Intensities) -> tuple[ImageInput, bool]:
 def shown_to(metadata: Mapping[str, Any], array: np.ndarray) -> np.ndarray:
     """What a model sees of an image: its HU, or for a model of any contrast :func:`scaled`."""
     return scaled(array) if is_any_contrast(metadata) else array
+
+
+def body_in(image: sitk.Image, is_ct: bool) -> np.ndarray:
+    """Which voxels are neither air nor lung, (z, y, x) bool; in MR, which are not dark."""
+    array = sitk.GetArrayViewFromImage(image)
+    return (array if is_ct else scaled(array)) > BODY_HU
 
 
 def beside(metadata: Mapping[str, Any], image: sitk.Image) -> float:

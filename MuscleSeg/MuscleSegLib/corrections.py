@@ -19,12 +19,12 @@ import SimpleITK as sitk
 from ReadingRoomLib.commands import Job
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import image_like, same_geometry
-from ReadingRoomLib.images import ImageInput, read_image
+from ReadingRoomLib.images import ImageInput
 from ReadingRoomLib.phantoms.region_map import IGNORED
 from ReadingRoomLib.segmentation_files import SegmentDescription, write_seg_nrrd
 from ReadingRoomLib.volume_files import read_volume_file
 
-from .body import BODY_HU
+from .contrasts import body_in, read_any
 from .label_names import UNKNOWN
 from .named_labels import target_on
 from .review_folder import (
@@ -52,11 +52,13 @@ class Taught:
 
     Attributes:
         source: the CT.
+        body: bool array, see :func:`.contrasts.body_in`.
         labels: uint8 array as :func:`.named_labels.target_on` gives it, after the review.
         known: bool array: what was reviewed.
     """
 
     source: ImageInput
+    body: np.ndarray
     labels: np.ndarray
     known: np.ndarray
 
@@ -78,7 +80,7 @@ def taught_by(folder: Path, case: QueuedCase, reviewed: Sequence[ReviewedSlice],
     Raises:
         BadInput: the CT, its correction or a mask is missing, or they do not belong together.
     """
-    source = read_image(Path(case.image), "CT")
+    source, is_ct = read_any(Path(case.image), "random")
     if source.sha256 != case.sha256:
         raise BadInput(f"{source.name} has changed since the queue was made: make the queue anew.")
     corrected = folder / CORRECTIONS / f"{case.case}.seg.nrrd"
@@ -99,7 +101,7 @@ def taught_by(folder: Path, case: QueuedCase, reviewed: Sequence[ReviewedSlice],
             uncertain = _mask_of(folder / CASES / case.case / UNCERTAIN, source)
         planes(known, case.axis)[each.slice] |= planes(uncertain, case.axis)[each.slice]
     known &= labels != IGNORED
-    return Taught(source, labels, known)
+    return Taught(source, body_in(source.image, is_ct), labels, known)
 
 
 def _mask_of(path: Path, source: ImageInput) -> np.ndarray:
@@ -161,10 +163,9 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
         case = queue.case(name)
         taught = taught_by(options.queue, case, slices, options.rest, job.warn,
                            [each for each in queue.earlier if each.case == name])
-        hounsfield = sitk.GetArrayViewFromImage(taught.source.image)
         target = np.where(taught.known, taught.labels, 0).astype(np.uint8)
-        target[~taught.known & (hounsfield > BODY_HU)] = IGNORED
-        pixels += int(np.count_nonzero(taught.known & (hounsfield > BODY_HU)))
+        target[~taught.known & taught.body] = IGNORED
+        pixels += int(np.count_nonzero(taught.known & taught.body))
         if ((target > 0) & (target != IGNORED)).any():
             write_labels(job.folder / TAUGHT / f"{name}.seg.nrrd", target, taught.source)
             entries.append({"image": case.image, "segmentation": f"{TAUGHT}/{name}.seg.nrrd",

@@ -17,10 +17,10 @@ from ReadingRoomLib.commands import Job
 from ReadingRoomLib.datalists import content_of, read_pairs
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import image_like
-from ReadingRoomLib.images import ImageInput, read_image
+from ReadingRoomLib.images import ImageInput
 
-from .body import BODY_HU
 from .collect_command import scans_in
+from .contrasts import beside, body_in, intensities_of, read_any
 from .corrections import write_labels
 from .earlier_queue import EarlierQueue
 from .review_folder import (
@@ -104,8 +104,7 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
             job.progress.advance(round(STEPS * (number + share)))
 
         try:
-            source = read_image(scan.image, "CT")
-            case, own = _looked_through(job, bundle, scan, source, options.samples, advance)
+            case, own = _looked_through(job, bundle, scan, options.samples, advance)
         except BadInput as error:  # one CT that cannot be used does not stop the others
             job.warn(f"{scan.case} was left out: {error.message}")
         else:
@@ -177,12 +176,13 @@ def _rounded_mean(scores: Sequence[float]) -> float | None:
 # -------------------------------------------------------------------------------- looking through
 
 
-def _looked_through(job: Job, bundle: Bundle, scan: Scan, source: ImageInput, samples: int,
+def _looked_through(job: Job, bundle: Bundle, scan: Scan, samples: int,
                     advance: Callable[[float], None]) -> tuple[QueuedCase, list[Candidate]]:
     """Segment a CT, keep labels and uncertainty in its folder, and score its slices."""
+    source, is_ct = read_any(scan.image, intensities_of(bundle.metadata))
     for sentence in source.warnings:
         job.warn(f"{scan.case}: {sentence}")
-    volume, order = upright(source)
+    volume, order = upright(source, beside(bundle.metadata, source.image))
     prediction = predict(job, bundle, volume, samples,
                          lambda done, total: advance(0.9 * done / max(total, 1)))
     axis = _slice_axis(source.image)
@@ -195,7 +195,7 @@ def _looked_through(job: Job, bundle: Bundle, scan: Scan, source: ImageInput, sa
     sitk.WriteImage(image_like(doubt, source.image), str(folder / UNCERTAINTY), True)
     spacing = source.image.GetSpacing()
     area = float(np.prod(spacing)) / spacing[axis]
-    body = planes(sitk.GetArrayViewFromImage(source.image) > BODY_HU, axis)
+    body = planes(body_in(source.image, is_ct), axis)
     candidates = [
         Candidate(scan.case, index, index * spacing[axis], slice_score(own, level / FULL, area))
         for index, (own, level) in enumerate(zip(planes(labels, axis), planes(doubt, axis),
@@ -259,11 +259,11 @@ class _Doubt:
 
     @classmethod
     def read(cls, folder: Path, case: QueuedCase, chosen: Sequence[Candidate]) -> _Doubt:
-        source = read_image(Path(case.image), "CT")
-        hounsfield = planes(sitk.GetArrayViewFromImage(source.image), case.axis)
+        source, is_ct = read_any(Path(case.image), "random")
+        body = planes(body_in(source.image, is_ct), case.axis)
         doubt = planes(sitk.GetArrayFromImage(sitk.ReadImage(
             str(folder / CASES / case.case / UNCERTAINTY))), case.axis)
-        return cls(source, {each.index: hounsfield[each.index] > BODY_HU for each in chosen},
+        return cls(source, {each.index: body[each.index] for each in chosen},
                    {each.index: doubt[each.index] / np.float32(FULL) for each in chosen})
 
     def mark(self, folder: Path, case: QueuedCase, chosen: Sequence[Candidate],

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 from typer.testing import CliRunner
 
-from MuscleSegLib import corrections, queue_command
+from MuscleSegLib import contrasts, corrections, queue_command
 from MuscleSegLib.__main__ import app
 from MuscleSegLib.labelled_scans import read_scan
 from MuscleSegLib.recipes import SEED
@@ -161,6 +161,32 @@ def test_what_is_no_ct_of_the_thigh_is_said_and_left_out(made, pool, model, tmp_
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match="holds no scan"):
         make(tmp_path / "empty", model, tmp_path / "out")
+
+
+def test_a_pool_of_mr_is_for_a_model_of_any_contrast(tmp_path, monkeypatch, model):
+    """The network set by hand knows HU, so the image is scaled to about those that it was."""
+    hounsfield = thighs(size_mm=SIZE)
+    tissue = hounsfield > -500
+    values = hounsfield[tissue]
+    monkeypatch.setattr(contrasts, "RANGE", tuple(np.percentile(values, contrasts.PERCENTILES)))
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    mr = np.where(tissue, hounsfield - values.min() + 300, 3).astype(np.int16)
+    sitk.WriteImage(as_image(mr), str(pool / "mr.nrrd"))
+    with pytest.raises(BadInput, match="None of the 1 images"):
+        make(pool, model, tmp_path / "out")
+    other = str(write_tiny_bundle(tmp_path / "any", intensities="random"))
+    result = make(pool, other, tmp_path / "queue")
+    assert result["cases"] == 1 and result["pool_pixels"] == tissue.sum()
+    case, each = first_of(tmp_path / "queue", "mr")
+    correct(tmp_path / "queue", case, lambda planes: planes[each.slice].__setitem__(..., 2))
+    mark_reviewed(tmp_path / "queue", "mr", each.slice)
+    collect(tmp_path / "queue", tmp_path / "corrected")
+    [pair] = read_pairs(tmp_path / "corrected" / "datalist.json", "segmentation")["training"]
+    target = sitk.GetArrayFromImage(sitk.ReadImage(str(pair.companion)))
+    assert set(np.unique(target)) == {0, 2, 255}
+    assert (tissue[target == 0] == 0).all(), "air alone is background"
+    assert (target == 2).sum() == each.marked
 
 
 def test_the_same_seed_makes_the_same_queue(made, pool, model, tmp_path):
