@@ -20,7 +20,7 @@ from ReadingRoomLib.images import ImageInput
 from ReadingRoomLib.segmentation_files import SegmentDescription, write_seg_nrrd
 
 from .confidence import KEY, Calibration, PredictedDice, read_calibration
-from .contrasts import beside, is_any_contrast, read_for, shown_to
+from .contrasts import beside, intensities_of, is_any_contrast, read_any, shown_to
 from .inference import VARIANCE, Prediction, segment
 from .measurements import found_on_one_side, measure, write_csv
 from .networks import BayesianUNet, ContextUNet
@@ -36,8 +36,7 @@ NETWORKS = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in NETWORK_OF
 OBLIQUE_DEGREES = 20.0  # what the training's rotations cover; more is straightened first
 METAL_HU = 2500
 SMALLEST_ML = 100.0  # of all structures together: 4 mm of two thighs; less is no hip or thigh
-NO_HU = ("This model takes images of any contrast: unless this one is a CT, the mean HU is its "
-         "mean grey value.")
+NO_HU = "This image is no CT: what stands under mean HU is the mean of its grey values."
 BONES = tuple(s.value for s in STRUCTURES if s.group == "bone")
 
 
@@ -64,11 +63,11 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
     job.record(model=bundle.described())
     calibrated = _calibration(bundle, calibration, samples, uncertainty, job.warn)
     job.progress.advance(1)
-    source = read_for(bundle.metadata, ct)
+    source, is_ct = read_any(ct, intensities_of(bundle.metadata))
     for warning in source.warnings:
         job.warn(warning)
     job.record(inputs=[{"name": source.name, "sha256": source.sha256}])
-    if is_any_contrast(bundle.metadata):
+    if not is_ct:
         job.warn(NO_HU)
     job.progress.advance(2)
 
@@ -84,7 +83,7 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
     middle = midline(prediction.labels) if sides else None
     if sides:
         split_sides(prediction.labels, middle)
-    if not is_any_contrast(bundle.metadata) and _has_metal(array, spacing):
+    if is_ct and _has_metal(array, spacing):
         job.warn("There is metal in this scan: what lies near it is less certain.")
 
     job.progress.stage("measure", 1, "Measuring")

@@ -19,6 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from MuscleSegLib.contrasts import PERCENTILES
 from MuscleSegLib.networks import BayesianUNet, ContextUNet
 from MuscleSegLib.recipes import CLASSES, MODERN
 from ReadingRoomLib.bundles import write_bundle
@@ -133,6 +134,15 @@ def thighs(spacing=(5.0, 3.0, 3.0), size_mm=(120.0, 180.0, 270.0), noise: float 
             ct[distance < radius] = density
     ct += np.random.default_rng(0).normal(0, noise, shape)
     return ct.round().astype(np.int16)
+
+
+def as_mr(hounsfield: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+    """An image like an MR of the same thighs, and the range that :mod:`MuscleSegLib.contrasts`
+    must scale it to, so that the network set by hand, which knows HU, sees about those."""
+    tissue = hounsfield > -500
+    values = hounsfield[tissue]
+    mr = np.where(tissue, hounsfield - values.min() + 300, 3).astype(np.int16)
+    return mr, tuple(np.percentile(values, PERCENTILES))
 
 
 def as_image(array: np.ndarray, spacing=(5.0, 3.0, 3.0), origin=(-130.0, -90.0, 10.0)):

@@ -26,7 +26,7 @@ from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.results import read_result
 from ReadingRoomLib.segmentation_files import read_seg_nrrd, write_seg_nrrd
 
-from .muscle_factory import BONE, MUSCLE, as_image, thighs, write_tiny_bundle
+from .muscle_factory import BONE, MUSCLE, as_image, as_mr, thighs, write_tiny_bundle
 
 APART = 20.0
 SIZE = (120.0, 150.0, 240.0)
@@ -164,14 +164,12 @@ def test_what_is_no_ct_of_the_thigh_is_said_and_left_out(made, pool, model, tmp_
 
 
 def test_a_pool_of_mr_is_for_a_model_of_any_contrast(tmp_path, monkeypatch, model):
-    """The network set by hand knows HU, so the image is scaled to about those that it was."""
     hounsfield = thighs(size_mm=SIZE)
     tissue = hounsfield > -500
-    values = hounsfield[tissue]
-    monkeypatch.setattr(contrasts, "RANGE", tuple(np.percentile(values, contrasts.PERCENTILES)))
+    mr, scaled_to = as_mr(hounsfield)
+    monkeypatch.setattr(contrasts, "RANGE", scaled_to)
     pool = tmp_path / "pool"
     pool.mkdir()
-    mr = np.where(tissue, hounsfield - values.min() + 300, 3).astype(np.int16)
     sitk.WriteImage(as_image(mr), str(pool / "mr.nrrd"))
     with pytest.raises(BadInput, match="None of the 1 images"):
         make(pool, model, tmp_path / "out")

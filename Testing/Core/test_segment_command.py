@@ -22,6 +22,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from MuscleSegLib import contrasts
 from MuscleSegLib.networks import BayesianUNet, ContextUNet
 from MuscleSegLib.recipes import MODERN, SEED
 from MuscleSegLib.segmentation import load_model, run
@@ -38,6 +39,7 @@ from .muscle_factory import (
     MUSCLE,
     REPOSITORY,
     as_image,
+    as_mr,
     process_context,
     thighs,
     tiny_network,
@@ -371,6 +373,23 @@ def magnetic_resonance(folder: Path) -> Path:
     random = np.random.default_rng(0)
     values = (thighs() + 1000) * 0.4 * random.uniform(0.8, 1.2, thighs().shape)
     return written(as_image(values.clip(0).astype(np.uint16)), folder / "t1.nii.gz")
+
+
+def test_mr_is_segmented_by_a_model_of_any_contrast(tmp_path, monkeypatch):
+    """The network set by hand sees, once they are scaled, about the HU that the image was."""
+    mr, scaled_to = as_mr(thighs())
+    monkeypatch.setattr(contrasts, "RANGE", scaled_to)
+    model = write_tiny_bundle(tmp_path / "any", intensities="random")
+    labels = {}
+    for name, array in (("ct", thighs()), ("mr", mr)):
+        result = run_here(written(as_image(array), tmp_path / f"{name}.nrrd"), tmp_path / name,
+                          model)
+        assert any("no CT" in text for text in result["warnings"]) == (name == "mr")
+        labels[name] = array_of(tmp_path / name / "labels.nrrd")
+    assert {BONE, MUSCLE} <= set(np.unique(labels["mr"]))
+    assert np.mean(labels["mr"] != labels["ct"]) < 0.01
+    with pytest.raises(BadInput, match="CT"):
+        run_here(tmp_path / "mr.nrrd", tmp_path / "other", write_tiny_bundle(tmp_path / "ours"))
 
 
 def four_dimensions(folder: Path) -> Path:
