@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The section "2 Pretrain": a network learns landmarks, or the search for how it should."""
 
-import glob
 import os
 
 import qt
 from slicer.i18n import tr as _
 
-from ReadingRoomLib.learning_curves import HISTORY
-from ReadingRoomSlicerLib.training_panel import TrainingPanel, chosen, menu
+from ReadingRoomSlicerLib.parted_training import PartedTrainingPanel
+from ReadingRoomSlicerLib.training_panel import chosen, menu
 
 from . import comparison_nodes
 from .section_parts import purpose, rememberApart
@@ -24,7 +23,7 @@ MEASURED = {
 }
 
 
-class PretrainingPanel(TrainingPanel):
+class PretrainingPanel(PartedTrainingPanel):
     """What is trained, on which landmarks; curves, what is confused, and the patches.
 
     :param owner: as for `TrainingPanel`.
@@ -56,15 +55,6 @@ class PretrainingPanel(TrainingPanel):
         self.recipeComboBox.connect("currentIndexChanged(int)", self.showModels)
         for spinBox in (self.landmarksSpinBox, ui.trainingStepsSpinBox):
             spinBox.connect("valueChanged(int)", self.checkCanStart)
-        self.pictureComboBox = menu((), _("What to look at."))
-        self.pictureComboBox.connect("currentIndexChanged(int)", self._onPictureChosen)
-        self.openButton = qt.QPushButton(_("Open picture"))
-        self.openButton.toolTip = _("Open the picture as large as it is, in the program for such.")
-        self.openButton.connect("clicked(bool)", self.onOpenButton)
-        layout = ui.trainingCurvesWidget.layout()
-        layout.insertWidget(0, self.pictureComboBox)
-        layout.addWidget(self.openButton)
-        self._showChoice({})
         self.showModels()
         self._onWorkChanged()
         rememberApart(ui.trainingDataPathLineEdit, "LandmarkPretrainCases")
@@ -161,18 +151,7 @@ class PretrainingPanel(TrainingPanel):
         """The folder of a work that was begun."""
         return work
 
-    @staticmethod
-    def _historyIn(work: str) -> str:
-        """The curves of the training that goes on, of those that a recipe has."""
-        found = glob.glob(os.path.join(glob.escape(work), "training", "*", HISTORY))
-        return max(found, key=os.path.getmtime, default=os.path.join(work, HISTORY))
-
     # What came of it
-
-    def onStartButton(self, checked=False) -> None:
-        """Start, or go on."""
-        self._showChoice({})
-        super().onStartButton(checked)
 
     def showFinished(self, manifest) -> None:
         """Say what came of it; of a training, let the model be chosen."""
@@ -183,7 +162,7 @@ class PretrainingPanel(TrainingPanel):
         pictures |= {_("Curves: {part}").format(part=name.removesuffix(CURVES)):
                      comparison_nodes.fileNamed(manifest, name)
                      for name in manifest["files"].values() if name.endswith(CURVES)}
-        self._showChoice({title: path for title, path in pictures.items() if path})
+        self.offerPictures(pictures)
         if trials := comparison_nodes.fileNamed(manifest, "trials.csv"):
             comparison_nodes.showTable(trials, os.path.basename(manifest["folder"]), _("trials"))
         if manifest.get("model"):
@@ -202,27 +181,6 @@ class PretrainingPanel(TrainingPanel):
             return ""
         return _("In cases that it was not trained on (in brackets 95 % intervals): {measured}."
                  ).format(measured="; ".join(said))
-
-    def _showChoice(self, pictures: dict) -> None:
-        """Offer pictures by title, and show the first."""
-        comboBox = self.pictureComboBox
-        blocked = comboBox.blockSignals(True)
-        comboBox.clear()
-        for title, path in pictures.items():
-            comboBox.addItem(title, path)
-        comboBox.blockSignals(blocked)
-        for part in (comboBox, self.openButton):
-            part.visible = bool(pictures)
-        if pictures:
-            self.showPicture(next(iter(pictures.values())))
-
-    def _onPictureChosen(self, index) -> None:
-        if index >= 0:
-            self.showPicture(chosen(self.pictureComboBox))
-
-    def onOpenButton(self, checked=False) -> None:
-        """Open the picture that is shown."""
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(chosen(self.pictureComboBox)))
 
 
 def _kept(manifest) -> str:

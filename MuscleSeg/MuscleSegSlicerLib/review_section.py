@@ -68,8 +68,8 @@ class ReviewSection(CommandSection):
 
     def _addForm(self) -> None:
         self.poolLineEdit = folderLineEdit(_(
-            "Folder of CTs that need no segmentation: files, DICOM folders, or a folder for each"
-            " case."), "MuscleSegPool")
+            "Folder of CTs that need no segmentation (of MRI for a model of any contrast): files,"
+            " DICOM folders, or a folder for each case."), "MuscleSegPool")
         self.addRow(_("Pool:"), self.poolLineEdit, "currentPathChanged(QString)")
         self.modelComboBox = menu((), _("The model that looks at the pool, and goes on learning."))
         self.addRow(_("Model:"), self.modelComboBox)

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The section "Train" of the panel: what is special about muscles."""
 
-import glob
 import os
 
 import qt
 from slicer.i18n import tr as _
 
-from ReadingRoomLib.learning_curves import HISTORY
-from ReadingRoomSlicerLib.training_panel import TrainingPanel, chosen, menu
+from ReadingRoomSlicerLib.parted_training import PartedTrainingPanel
+from ReadingRoomSlicerLib.training_panel import chosen, menu
 
 from .command_section import fileOf
 from .section_parts import purpose
@@ -19,7 +18,7 @@ UNKNOWN, BACKGROUND = "unknown", "background"
 CURVES = "curves "  # roles of files begin so
 
 
-class MuscleTrainingPanel(TrainingPanel):
+class MuscleTrainingPanel(PartedTrainingPanel):
     """Recipe, with what the network begins, how it is measured, which intensities it sees.
 
     :param owner: as for `TrainingPanel`; it has ``modelNames(recipe)``, too: names of the
@@ -66,10 +65,6 @@ class MuscleTrainingPanel(TrainingPanel):
             _("What lies beside the labels where a segmentation names only some of the"
               " structures. Not known: nothing is learned from it."))
         self.addOption(_("Unlabelled:"), self.unnamedComboBox)
-        self.pictureComboBox = menu((), _("What to look at."))
-        self.pictureComboBox.connect("currentIndexChanged(int)", self._onPictureChosen)
-        ui.trainingCurvesWidget.layout().insertWidget(0, self.pictureComboBox)
-        self._offerPictures({})
         self.recipeComboBox.connect("currentIndexChanged(int)", self.showModels)
         self.showModels()
 
@@ -103,18 +98,7 @@ class MuscleTrainingPanel(TrainingPanel):
         """The folder of a work that was begun."""
         return os.path.join(work, "training")
 
-    @staticmethod
-    def _historyIn(work: str) -> str:
-        """The curves of the training that goes on: that of a fold, or the final one."""
-        found = glob.glob(os.path.join(glob.escape(work), "training", "*", HISTORY))
-        return max(found, key=os.path.getmtime, default=os.path.join(work, HISTORY))
-
     # What came of it
-
-    def onStartButton(self, checked=False) -> None:
-        """Start, or go on."""
-        self._offerPictures({})
-        super().onStartButton(checked)
 
     def showFinished(self, manifest) -> None:
         """Say what came of it, and let the model be chosen."""
@@ -123,23 +107,7 @@ class MuscleTrainingPanel(TrainingPanel):
         pictures |= {_("Curves: {part}").format(part=role.removeprefix(CURVES)):
                      fileOf(manifest, role)
                      for role in manifest["files"] if role.startswith(CURVES)}
-        self._offerPictures({title: path for title, path in pictures.items() if path})
-
-    def _offerPictures(self, pictures: dict) -> None:
-        """Offer pictures by title, and show the first."""
-        comboBox = self.pictureComboBox
-        blocked = comboBox.blockSignals(True)
-        comboBox.clear()
-        for title, path in pictures.items():
-            comboBox.addItem(title, path)
-        comboBox.blockSignals(blocked)
-        comboBox.visible = bool(pictures)
-        if pictures:
-            self.showPicture(chosen(comboBox))
-
-    def _onPictureChosen(self, index) -> None:
-        if index >= 0:
-            self.showPicture(chosen(self.pictureComboBox))
+        self.offerPictures(pictures)
 
     def summaryOf(self, manifest) -> str:
         found = manifest.get("measured", {}).get("all")
