@@ -22,6 +22,7 @@ PANELS = (
 )
 MOST_WRITTEN = 25  # patients; with more the numbers in the cells cannot be read
 CELL = 0.52  # inches
+NARROWEST = 7.0  # inches, so that the sentence below is not cut off
 
 
 def check_drawing() -> None:
@@ -46,7 +47,8 @@ def draw_heat_map(scores: Sequence[StructureScore], path: Path) -> None:
     rows = list(dict.fromkeys((score.patient, score.image) for score in scores))
     names = [structure.name for structure in STRUCTURES
              if any(score.structure == structure.name for score in scores)]
-    figure = Figure(figsize=(3.2 + CELL * len(names), 2.6 + 2 * (1.6 + 0.3 * max(3, len(rows)))),
+    width = max(NARROWEST, 3.2 + CELL * len(names))
+    figure = Figure(figsize=(width, 2.6 + 2 * (1.6 + 0.3 * max(3, len(rows)))),
                     layout="constrained")
     for axes, (field, title, colors, low, high) in zip(
             figure.subplots(len(PANELS), 1, sharex=True), PANELS, strict=True):
