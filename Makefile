@@ -26,6 +26,8 @@ TUMORS := $(RUN) -m BrainTumorClassifyLib.starter
 LANDMARKS := $(RUN) -m LandmarkPretrainLib.starter
 # Where the label maps for training are; they are not part of the repository.
 DATA ?= ../shared/data
+ANY_CONTRAST := simulated scans of 54 patients, deformed from three published label maps of the \
+	pelvis (Hiasa et al., MIT licence), repainted in random grey values; begun with the starter
 # Models that did not see one subject each, to measure on it.
 FOLDS := Testing/Benchmarks/Folds
 SUBTRACTION_FOLDS := Testing/Benchmarks/SubtractionFolds
@@ -90,6 +92,13 @@ models: $(INSTALLED)
 	$(STARTER) train --recipe seed --start training/seed-start --data "$(DATA)" \
 		--work training/seed
 	$(STARTER) export --recipe seed --work training/seed
+	$(MUSCLES) simulate --anatomies "$(DATA)/pelvic_muscle_labels" --patients 60 --validation 6 \
+		--seed 311 --output training/any-contrast-patients --overwrite
+	$(MUSCLES) train --data training/any-contrast-patients/datalist.json --folds 0 --samples 4 \
+		--intensities random --steps 8000 --batch 8 --work training/any-contrast-training \
+		--output training/any-contrast --overwrite
+	$(STARTER) include --model training/any-contrast/model --name starter-any-contrast \
+		--trained-on "$(ANY_CONTRAST)"
 	$(MUSCLES) simulate --anatomies "$(DATA)/pelvic_muscle_labels" --patients 50 --seed 701 \
 		--output training/muscle-patients --overwrite
 	$(MUSCLES) stress training/muscle-patients/datalist.json \

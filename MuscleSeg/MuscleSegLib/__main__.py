@@ -144,6 +144,8 @@ def simulate(
     spacing: Annotated[tuple[float, float, float], typer.Option(
         min=0.5, max=20, help="Slice distance, height and width of a voxel, mm.")] = (
             3.0, 2.0, 2.0),
+    validation: Annotated[int, typer.Option(
+        min=0, help="How many of them are the validation part of the list.")] = 0,
     progress: ProgressOption = "bar",
     seed: SeedOption = 0,
     overwrite: OverwriteOption = False,
@@ -152,11 +154,11 @@ def simulate(
     with run_job(
         module="MuscleSeg", command="simulate", output=output, progress=progress, seed=seed,
         overwrite=overwrite, parameters={"anatomies": anatomies, "patients": patients,
-                                         "spacing": list(spacing)},
+                                         "spacing": list(spacing), "validation": validation},
     ) as job:
         from .simulate_command import Options, run
 
-        run(job, Options(anatomies, patients, spacing), typer.echo)
+        run(job, Options(anatomies, patients, spacing, validation), typer.echo)
 
 
 @app.command()

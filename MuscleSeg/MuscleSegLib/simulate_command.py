@@ -11,6 +11,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from ReadingRoomLib.commands import Job
+from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.segmentation_files import SegmentDescription, write_seg_nrrd
 
 from .cohort import SimulatedPatient, read_anatomies, simulate_patient
@@ -28,11 +29,13 @@ class Options:
         anatomies: see :func:`.cohort.read_anatomies`.
         patients: how many.
         spacing: voxel size in mm, (z, y, x).
+        validation: how many of them, the last ones, are the validation part of the list.
     """
 
     anatomies: Path | None = None
     patients: int = 20
     spacing: tuple[float, float, float] = (3.0, 2.0, 2.0)
+    validation: int = 0
 
 
 def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
@@ -46,8 +49,11 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
         say: shows a person a line.
 
     Raises:
-        BadInput: there is nothing to make patients from.
+        BadInput: there is nothing to make patients from, or none is left to train on.
     """
+    if options.validation >= options.patients:
+        raise BadInput("Nobody is left to train on: simulate more patients than the validation "
+                       "part has (--patients, --validation).")
     job.progress.stage("read", 1, "Reading the anatomies")
     anatomies = list(read_anatomies(options.anatomies).items())
     job.progress.stage("simulate", options.patients, "Simulating the patients")
@@ -59,8 +65,11 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
         entries.append(_written(job.folder, f"{number + 1:03d}", patient)
                        | {"patient": f"simulated {number + 1:03d}", "made_from": name})
         job.progress.advance(number + 1)
-    (job.folder / DATALIST).write_text(
-        json.dumps({"simulated": True, "training": entries}, indent=1), "utf-8")
+    learned = options.patients - options.validation
+    listed = {"simulated": True, "training": entries[:learned]}
+    if options.validation:
+        listed["validation"] = entries[learned:]
+    (job.folder / DATALIST).write_text(json.dumps(listed, indent=1), "utf-8")
     job.warn(WARNING)
     job.record(files={"data": DATALIST}, patients=options.patients, simulated=True,
                anatomies=[name for name, _ in anatomies], spacing_mm=list(options.spacing))

@@ -120,16 +120,25 @@ def test_the_command_writes_a_list_that_the_other_commands_read(anatomy, tmp_pat
     said = []
     with run_job(module="MuscleSeg", command="simulate", output=tmp_path / "out", seed=5,
                  progress="none") as job:
-        simulate_command.run(job, simulate_command.Options(None, 3, SPACING), said.append)
+        simulate_command.run(job, simulate_command.Options(None, 4, SPACING, 1), said.append)
     content = json.loads((tmp_path / "out" / "datalist.json").read_text("utf-8"))
     assert content["simulated"] is True
     assert [entry["made_from"] for entry in content["training"]] == ["one", "two", "one"]
-    pairs = read_pairs(tmp_path / "out" / "datalist.json", "segmentation")["training"]
+    parts = read_pairs(tmp_path / "out" / "datalist.json", "segmentation")
+    assert [pair.patient for pair in parts["validation"]] == ["simulated 004"]
+    pairs = parts["training"]
     assert len({pair.patient for pair in pairs}) == 3
     labels, segments = read_seg_nrrd(pairs[0].companion)
     assert [segment.identifier for segment in segments] == [s.name for s in STRUCTURES]
     assert labels.GetSize() == sitk.ReadImage(str(pairs[0].image)).GetSize()
-    assert any("simulated" in warning for warning in job.warnings) and "3 simulated" in said[0]
+    assert any("simulated" in warning for warning in job.warnings) and "4 simulated" in said[0]
+
+
+def test_somebody_must_be_left_to_train_on(tmp_path):
+    with pytest.raises(BadInput, match="Nobody is left"), run_job(
+            module="MuscleSeg", command="simulate", output=tmp_path / "out",
+            progress="none") as job:
+        simulate_command.run(job, simulate_command.Options(None, 2, SPACING, 2), print)
 
 
 def test_a_folder_without_label_maps_is_refused(tmp_path):
