@@ -95,7 +95,7 @@ models: $(INSTALLED)
 	$(MUSCLES) simulate --anatomies "$(DATA)/pelvic_muscle_labels" --patients 60 --validation 6 \
 		--seed 311 --output training/any-contrast-patients --overwrite
 	$(MUSCLES) train --data training/any-contrast-patients/datalist.json --folds 0 --samples 4 \
-		--intensities random --steps 8000 --batch 8 --work training/any-contrast-training \
+		--intensities random --steps 5000 --batch 8 --work training/any-contrast-training \
 		--output training/any-contrast --overwrite
 	$(STARTER) include --model training/any-contrast/model --name starter-any-contrast \
 		--trained-on "$(ANY_CONTRAST)"

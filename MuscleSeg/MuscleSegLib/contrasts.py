@@ -39,6 +39,8 @@ MUSCLES = [structure.value for structure in STRUCTURES if structure.group != "bo
 CORTEX, CLUSTERS, REGIONS = 30, 60, 80  # codes: labels, cortex of bones, clusters of tissue
 SHARED_SHARE = 0.6  # of the draws, in which all muscles are nearly alike, as in a real image
 TRUE_SHARE = 0.2  # of the draws, which keep the image's own contrast
+MARBLED_SHARE = 0.7  # of the draws, in which fat inside a muscle is as grey as fat beside it
+MARBLING_HU = -30.0  # darker parts of a muscle are fat
 
 
 def is_any_contrast(metadata: Mapping[str, Any]) -> bool:
@@ -132,7 +134,7 @@ def repaint(image: np.ndarray, target: np.ndarray, tissue_edges: np.ndarray, cor
     percentiles = (random.uniform(0.2, 3.0), random.uniform(97.0, 99.8))
     if random.chance(TRUE_SHARE):
         return scaled(image, percentiles)
-    regions = _regions(image, target, tissue_edges, cortex_hu)
+    regions = _regions(image, target, tissue_edges, cortex_hu, random.chance(MARBLED_SHARE))
     mean, deviation = _grey_values(random)
     grey = torch.from_numpy(mean[regions]) + random.normal(*image.shape) * torch.from_numpy(
         deviation[regions])
@@ -143,9 +145,11 @@ def repaint(image: np.ndarray, target: np.ndarray, tissue_edges: np.ndarray, cor
     return scaled(grey.numpy(), percentiles)
 
 
-def _regions(image, target, tissue_edges, cortex_hu) -> np.ndarray:
+def _regions(image, target, tissue_edges, cortex_hu, marbled: bool) -> np.ndarray:
     """Code of every voxel: 0 air, a structure's label, compact bone, or a cluster of tissue."""
     beside = (target == 0) | (target > len(STRUCTURES))
+    if marbled:
+        beside |= np.isin(target, MUSCLES) & (image < MARBLING_HU)
     tissue = CLUSTERS + np.searchsorted(tissue_edges, image)
     regions = np.where(beside, np.where(image > TISSUE_HU, tissue, 0), target)
     regions[np.isin(regions, BONES) & (image > cortex_hu)] += CORTEX

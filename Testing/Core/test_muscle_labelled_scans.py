@@ -6,6 +6,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from MuscleSegLib import contrasts
 from MuscleSegLib.contrasts import AIR, RANGE, read_for, repaint, scaled, shown_to
 from MuscleSegLib.labelled_scans import Augmentation, LabelledScan, LabelledSlabs, read_scan
 from MuscleSegLib.own_training import UNCHANGED
@@ -200,3 +201,24 @@ def test_repainting_draws_every_contrast_and_keeps_shapes(scan):
         assert np.median(painted[air]) == AIR
         contrasts.append(float(np.median(painted[gluteus]) - np.median(painted[fat])))
     assert min(contrasts) < -50 and max(contrasts) > 50  # darker and brighter than the fat beside
+
+
+def test_fat_inside_a_muscle_is_mostly_as_grey_as_fat_beside_it(scan, monkeypatch):
+    """Without it a network took muscles with much fat in them for fat on simulated MR."""
+    monkeypatch.setattr(contrasts, "TRUE_SHARE", 0.0)
+    middle = slice(4, 9)
+    image, target = scan.hounsfield[middle].astype(np.float32), scan.target[middle]
+    gluteus = target == GLUTEUS
+    muscle, fat = float(np.median(image[gluteus])), -100.0
+    marbling = gluteus & (np.random.default_rng(0).random(image.shape) < 0.4)
+    image = np.where(marbling, fat, image)
+    beside = (target == 0) & (image > -900)
+    image = np.where(beside, fat, image)
+    assert muscle > contrasts.MARBLING_HU
+    monkeypatch.setattr(contrasts, "blur", lambda grey, sigmas: grey)  # both are next to each other
+    like_fat = 0
+    for number in range(40):
+        painted = repaint(image, target, scan.tissue_edges, scan.cortex_hu, Randomness(1, number))
+        grey = [np.median(painted[where]) for where in (marbling, beside, gluteus & ~marbling)]
+        like_fat += 4 * abs(grey[0] - grey[1]) < abs(grey[0] - grey[2])
+    assert 40 * contrasts.MARBLED_SHARE / 2 < like_fat < 40
