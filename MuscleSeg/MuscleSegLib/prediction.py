@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from .expected_overlap import ExpectedOverlap
+from .sides import PAIRED, midline
 
 PIT_MM = 6.0  # a femur has no pit that a ball of this radius does not fit into
 
@@ -43,13 +44,17 @@ class Prediction:
 
 
 def without_islands(
-    labels: np.ndarray, smallest_share: float = 0.15
+    labels: np.ndarray, share_of_side: float = 0.1, share_of_all: float = 0.02
 ) -> tuple[np.ndarray, np.ndarray]:
     """Drop connected parts far smaller than the largest part of their structure.
 
+    Sides are judged apart: where a scan ends below the origin of a muscle on one side only, a
+    small true part there is no island beside the large one of the other side.
+
     Args:
-        labels: (z, y, x) uint8.
-        smallest_share: 0 to 1; a structure has up to two large parts, one a side.
+        labels: (z, y, x) uint8 in LPS axes, sides together.
+        share_of_side: 0 to 1, of the largest part on the same side of the body.
+        share_of_all: of the largest part on either side.
 
     Returns:
         The labels without islands, and a mask of the islands with one voxel of margin, because
@@ -57,6 +62,9 @@ def without_islands(
     """
     cleaned = labels.copy()
     near = np.zeros(labels.shape, bool)
+    if not labels.any():
+        return cleaned, near
+    left = np.arange(labels.shape[2]) > midline(labels)[:, None]  # (z, x)
     for value, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
@@ -66,7 +74,12 @@ def without_islands(
             continue
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
-        small = sizes < smallest_share * sizes.max()
+        rows_left = np.broadcast_to(left[box[0], None, box[2]], parts.shape)
+        on_left = np.bincount(parts[rows_left], minlength=len(sizes)) > sizes / 2
+        of_side = np.where(on_left, sizes[on_left].max(initial=0), sizes[~on_left].max(initial=0))
+        if value not in PAIRED:
+            of_side = sizes.max()
+        small = (sizes < share_of_side * of_side) | (sizes < share_of_all * sizes.max())
         small[0] = False
         island = small[parts]
         cleaned[box][island] = 0

@@ -268,6 +268,22 @@ def test_small_parts_are_islands_and_large_ones_are_not():
     assert near.sum() == 3 * 3 * 5 and near[4:7, 16:19, 19:24].all()
 
 
+def test_a_small_true_part_is_no_island_beside_the_large_one_of_the_other_side():
+    """A scan that ends askew shows much of a muscle on one side and its tip on the other."""
+    labels = np.zeros((12, 20, 60), np.uint8)
+    for x in (10, 50):
+        labels[:, 8:12, x - 2 : x + 2] = 2  # femurs, between which the middle is
+    labels[0:9, 2:7, 4:18] = 15  # 630 voxels on the right
+    labels[0:2, 2:5, 44:49] = 15  # 30 on the left, where the scan ends
+    labels[11, 18, 6:8] = 15  # an island on the right
+    labels[11, 18, 50:52] = 15  # one on the left, small beside both
+    cleaned, _ = without_islands(labels)
+    expected = labels.copy()
+    expected[11, 18] = 0
+    np.testing.assert_array_equal(cleaned, expected)
+    assert not without_islands(np.zeros((3, 4, 5), np.uint8))[1].any()
+
+
 def test_an_island_within_another_structure_costs_that_structure_nothing():
     labels = np.full((9, 15, 30), 4, np.uint8)
     labels[:, :, 20:] = 6
