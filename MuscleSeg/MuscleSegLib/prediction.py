@@ -64,21 +64,22 @@ def without_islands(
     near = np.zeros(labels.shape, bool)
     if not labels.any():
         return cleaned, near
-    left = np.arange(labels.shape[2]) > midline(labels)[:, None]  # (z, x)
+    side = np.sign(np.arange(labels.shape[2]) - midline(labels)[:, None])  # (z, x): 1 is left
     for value, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
-        box = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in box)
+        box = tuple(slice(max(0, own.start - 1), own.stop + 1) for own in box)
         parts, count = ndimage.label(labels[box] == value, np.ones((3, 3, 3)))
         if count < 2:
             continue
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
-        rows_left = np.broadcast_to(left[box[0], None, box[2]], parts.shape)
-        on_left = np.bincount(parts[rows_left], minlength=len(sizes)) > sizes / 2
-        of_side = np.where(on_left, sizes[on_left].max(initial=0), sizes[~on_left].max(initial=0))
-        if value not in PAIRED:
-            of_side = sizes.max()
+        of_side = np.full(len(sizes), sizes.max())
+        if value in PAIRED:
+            weight = np.broadcast_to(side[box[0], None, box[2]], parts.shape)
+            lies = np.bincount(parts.ravel(), weight.ravel())  # above 0: most of it on the left
+            of_side[lies > 0] = sizes[lies > 0].max(initial=0)
+            of_side[lies < 0] = sizes[lies < 0].max(initial=0)
         small = (sizes < share_of_side * of_side) | (sizes < share_of_all * sizes.max())
         small[0] = False
         island = small[parts]

@@ -35,7 +35,7 @@ def midline(labels: np.ndarray) -> np.ndarray:
     counts = paired.sum(1).astype(float)  # (z, x)
     positions = np.full(len(labels), np.nan)
     for z, count in enumerate(counts):
-        right, left = count * (columns < middle), count * (columns >= middle)
+        right, left = count * (columns < middle), count * (columns > middle)
         # both halves must be there, or the middle would be drawn into the one that is
         if min(right.sum(), left.sum()) > 0.4 * max(right.sum(), left.sum()) > 0:
             positions[z] = (np.average(columns, weights=right)
