@@ -20,7 +20,7 @@ from ReadingRoomLib.commands import run_job
 from ReadingRoomLib.geometry import image_like
 from ReadingRoomLib.results import read_result
 
-PATIENTS, SEED, SAMPLES = 20, 0, 4
+SEED, SAMPLES = 0, 4
 SPACING = (1.6, 1.6, 6.0)  # of the MR, mm, (x, y, z)
 # grey values of air, fat, muscle, other soft tissue, marrow, compact bone
 SEQUENCES = {
@@ -34,20 +34,21 @@ NOTE = ("Simulated patients of the three anatomies that the model learned from, 
         "real MR, and no stranger.")
 
 
-def of_any_contrast(output: Path, cohort: Path, model: str) -> dict:
+def of_any_contrast(output: Path, cohort: Path, model: str, patients: int) -> dict:
     """Dice and distance on the CTs and on each sequence, by patient.
 
     Args:
         output: gets ``contrasts`` with the images and the scores.
         cohort: of simulated patients, see :mod:`muscles`.
         model: name or folder of a model of any contrast.
+        patients: how many of the cohort.
     """
     entries = json.loads((cohort / simulate_command.DATALIST).read_text("utf-8"))["training"]
     result: dict = {"dataset": NOTE, "model": model}
     for name in ("CT", *SEQUENCES):
         folder = output / "contrasts" / name
         listed = [_painted(folder, cohort, entry, name, number)
-                  for number, entry in enumerate(entries[:PATIENTS])]
+                  for number, entry in enumerate(entries[:patients])]
         path = folder / "list.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"simulated": True, "training": listed}), "utf-8")

@@ -51,7 +51,7 @@ def main(
     folds: Annotated[Path | None, typer.Option(
         help="Folder with the bundles trained without one subject: 001, 002, 005.")] = None,
     patients: Annotated[int, typer.Option(
-        min=1, help="Simulated patients of muscles, of 20.")] = 20,
+        min=1, help="Simulated patients of muscles and contrasts, of 20.")] = 20,
     slow_patients: Annotated[int, typer.Option(
         min=0, help="How many of them the slow methods of muscles see, too.")] = 4,
 ) -> None:
@@ -80,7 +80,7 @@ def main(
     if data:
         measurements["active-learning"] = lambda: active_learning_bench.of_arms(OUTPUT, data)
         measurements["contrasts"] = lambda: contrasts.of_any_contrast(
-            OUTPUT, muscles.cohort_of(OUTPUT, data), "starter-any-contrast")
+            OUTPUT, muscles.cohort_of(OUTPUT, data), "starter-any-contrast", patients)
         measurements["muscles"] = lambda: muscles.side_by_side(
             OUTPUT, data, folds, patients, slow_patients)
         measurements["registration"] = lambda: registration.against_elastix(data)
