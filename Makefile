@@ -26,8 +26,9 @@ TUMORS := $(RUN) -m BrainTumorClassifyLib.starter
 LANDMARKS := $(RUN) -m LandmarkPretrainLib.starter
 # Where the label maps for training are; they are not part of the repository.
 DATA ?= ../shared/data
-ANY_CONTRAST := simulated scans of 54 patients, deformed from three published label maps of the \
-	pelvis (Hiasa et al., MIT licence), repainted in random grey values; begun with the starter
+ANY_CONTRAST := simulated scans of 54 patients (deformed from three published label maps of the \
+	pelvis, Hiasa et al., MIT licence; repainted in random grey values) with segmentations of 22 \
+	structures
 # Models that did not see one subject each, to measure on it.
 FOLDS := Testing/Benchmarks/Folds
 SUBTRACTION_FOLDS := Testing/Benchmarks/SubtractionFolds

@@ -123,6 +123,20 @@ def test_mr_series_is_refused(widget):
     assert "MR" in widget.ui.applyButton.toolTip
 
 
+def test_mr_is_for_the_model_of_any_contrast(widget):
+    volume = add_air()
+    hierarchy, item = hierarchy_item(volume)
+    hierarchy.SetItemAttribute(item, "DICOM.Modality", "MR")
+    widget._parameterNode.inputVolume = volume
+    assert "starter-any-contrast" in widget.ui.applyButton.toolTip
+    widget._parameterNode.model = "starter-any-contrast"
+    assert widget.panel.modelName == "starter-any-contrast"
+    assert "any contrast" in widget.ui.modelNoteLabel.text
+    assert widget.ui.applyButton.enabled
+    widget._parameterNode.model = "starter"
+    assert not widget.ui.applyButton.enabled
+
+
 def test_volume_without_image_is_refused(widget):
     import slicer
 
