@@ -16,6 +16,7 @@ import numpy as np
 from .confidence import PredictedDice
 from .structures import LabelledStructure
 
+LEAST_ML = 1.0  # of a structure whose other side is asked for
 
 @dataclass(frozen=True)
 class Measurement:
@@ -101,14 +102,16 @@ def measure(
 def found_on_one_side(found: Iterable[Measurement]) -> list[Measurement]:
     """Structures whose other side was not found, though others of that side were.
 
-    What goes on beyond the scan's ends is left out: the other side may end just before.
+    What goes on beyond the scan's ends is left out: the other side may end just before; so are
+    specks.
     """
     paired = [measurement for measurement in found if measurement.side]
     if len({measurement.side for measurement in paired}) < 2:
         return []  # a scan of one leg
     counts = Counter(measurement.structure for measurement in paired)
     return [measurement for measurement in paired
-            if counts[measurement.structure] == 1 and not measurement.cut_off]
+            if counts[measurement.structure] == 1 and not measurement.cut_off
+            and measurement.volume_ml >= LEAST_ML]
 
 
 def occupied(plane: np.ndarray) -> tuple[slice, slice] | None:

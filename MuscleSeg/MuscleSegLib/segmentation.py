@@ -103,8 +103,8 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
     if alone := found_on_one_side(found):
         names = "; ".join(f"{structure_named(one.structure).display_name}, {one.side}"
                           for one in alone)
-        job.warn(f"Found on one side only: {names}. Look whether the other side is there and was "
-                 "missed.")
+        job.warn(f"Found on one side only: {names}. Look whether the other side was missed, or "
+                 "what was found is something else.")
     job.progress.advance(1)
     job.progress.stage("write", 4, "Writing the result")
     _write(job, source, order, prediction, known, found)

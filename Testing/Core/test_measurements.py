@@ -84,14 +84,15 @@ def test_large_sums_are_exact():
 
 
 def test_a_side_that_was_missed_is_told():
-    def line(name: str, side: str, cut_off: str = "") -> Measurement:
-        return Measurement(name, side, 10.0, 50.0, 0.01, "", cut_off)
+    def line(name: str, side: str, cut_off: str = "", volume_ml: float = 10.0) -> Measurement:
+        return Measurement(name, side, volume_ml, 50.0, 0.01, "", cut_off)
 
     both = [line("femur", "left"), line("femur", "right")]
     assert found_on_one_side([*both, line("sacrum", "")]) == []
     gracilis = line("gracilis", "right")
     assert found_on_one_side([*both, gracilis]) == [gracilis]
     assert found_on_one_side([*both, line("gracilis", "right", "yes")]) == []
+    assert found_on_one_side([*both, line("gracilis", "right", volume_ml=0.03)]) == [], "a speck"
     assert found_on_one_side([line("femur", "left"), line("gracilis", "left")]) == [], "one leg"
     assert found_on_one_side([]) == []
 
