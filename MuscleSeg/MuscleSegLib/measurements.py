@@ -18,6 +18,7 @@ from .structures import LabelledStructure
 
 LEAST_ML = 1.0  # of a structure whose other side is asked for
 
+
 @dataclass(frozen=True)
 class Measurement:
     """One structure of one patient.
