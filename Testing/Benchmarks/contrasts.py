@@ -15,10 +15,14 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from MuscleSegLib import evaluate_command, simulate_command
-from MuscleSegLib.contrasts import BONES
+from MuscleSegLib.contrasts import BONES, shown_to
+from MuscleSegLib.inference import segment
+from MuscleSegLib.recipes import RECIPES
+from MuscleSegLib.segmentation import load_model
+from MuscleSegLib.structures import STRUCTURES
 from ReadingRoomLib.commands import run_job
 from ReadingRoomLib.geometry import image_like
-from ReadingRoomLib.results import read_result
+from ReadingRoomLib.results import DISCLAIMER, read_result
 
 SEED, SAMPLES = 0, 4
 SPACING = (1.6, 1.6, 6.0)  # of the MR, mm, (x, y, z)
@@ -29,6 +33,7 @@ SEQUENCES = {
     "fat-suppressed": (0.02, 0.10, 0.40, 0.60, 0.14, 0.04),
 }
 FAT_HU, AIR_HU, COMPACT_HU = -30, -300, 300
+SHOWN_AT = (0.5, 0.2)  # slices of the picture, as shares of the length from the feet
 BIAS, NOISE = 0.3, 0.025  # of the field, either way; standard deviation, on the scale of the greys
 NOTE = ("Simulated patients of the three anatomies that the model learned from, painted as MR: no "
         "real MR, and no stranger.")
@@ -59,7 +64,34 @@ def of_any_contrast(output: Path, cohort: Path, model: str, patients: int) -> di
         found = read_result(folder / "scores")
         result[name] = {key: found[key] for key in (
             "patients", "refused", "missed", "measured", "estimates")}
+    draw({name: output / "contrasts" / name / "001.nrrd" for name in SEQUENCES}, model,
+         output / "contrasts" / "any-contrast.png")
     return result
+
+
+def draw(images: dict[str, Path], model: str, path: Path) -> None:
+    """Draw slices of hip and thigh of each image, with the outlines that a model finds."""
+    from matplotlib.figure import Figure
+
+    bundle = load_model(model, None)
+    figure = Figure(figsize=(3.6 * len(images), 6.0), layout="constrained")
+    axes = figure.subplots(len(SHOWN_AT), len(images), squeeze=False)
+    colors = {structure.value: np.array(structure.color) / 255 for structure in STRUCTURES}
+    for column, (name, file) in enumerate(images.items()):
+        volume = sitk.ReadImage(str(file))
+        array = sitk.GetArrayFromImage(volume)
+        labels = segment(shown_to(bundle.metadata, array), volume.GetSpacing()[::-1],
+                         bundle.network, RECIPES[bundle.metadata["recipe"]], SAMPLES).labels
+        for row, share in enumerate(SHOWN_AT):
+            z = int(share * len(array))
+            axes[row, column].imshow(array[z], cmap="gray", vmax=np.percentile(array, 99.5))
+            for value in np.unique(labels[z][labels[z] > 0]):
+                axes[row, column].contour(labels[z] == value, [0.5], colors=[colors[value]],
+                                          linewidths=0.8)
+            axes[row, column].axis("off")
+        axes[0, column].set_title(f"{name} (simulated)", fontsize=10)
+    figure.supxlabel(DISCLAIMER, fontsize=8, color="#444444")
+    figure.savefig(path, dpi=110)
 
 
 def _painted(folder: Path, cohort: Path, entry: dict, name: str, number: int) -> dict:
