@@ -77,7 +77,8 @@ def without_islands(
         of_side = np.full(len(sizes), sizes.max())
         if value in PAIRED:
             weight = np.broadcast_to(side[box[0], None, box[2]], parts.shape)
-            lies = np.bincount(parts.ravel(), weight.ravel())  # above 0: most of it on the left
+            there = parts > 0
+            lies = np.bincount(parts[there], weight[there])  # above 0: most of it on the left
             of_side[lies > 0] = sizes[lies > 0].max(initial=0)
             of_side[lies < 0] = sizes[lies < 0].max(initial=0)
         small = (sizes < share_of_side * of_side) | (sizes < share_of_all * sizes.max())
