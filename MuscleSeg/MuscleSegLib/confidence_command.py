@@ -144,7 +144,7 @@ def _scored(job: Job, bundle: Bundle, pair: Pair, options: Options,
     spacing = volume.GetSpacing()[::-1]
     scores = structure_scores(prediction, float(np.prod(spacing)) / 1000, middle)
     areas = surface_areas(prediction.labels, spacing)
-    ours = sitk.GetArrayViewFromImage(on_input_grid(prediction.labels, source, order, "nearest"))
+    ours = sitk.GetArrayFromImage(on_input_grid(prediction.labels, source, order, "nearest"))
     dice = dice_of_labels(ours, reference)
     found = []
     for label in labels_of(sides=True):

@@ -14,7 +14,6 @@ from ReadingRoomLib.commands import Job
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import image_like
 
-from .body import BODY_HU
 from .corrections import taught_by, write_labels
 from .review_folder import (
     CASES,
@@ -69,8 +68,7 @@ class EarlierQueue:
             return
         taught = taught_by(self.folder, self.queue.case(case.case), self.reviewed[case.case],
                            "unknown", job.warn)
-        self.pixels += int(np.count_nonzero(
-            taught.known & (sitk.GetArrayViewFromImage(taught.source.image) > BODY_HU)))
+        self.pixels += int(np.count_nonzero(taught.known & taught.body))
         corrections = job.folder / CORRECTIONS
         corrections.mkdir(exist_ok=True)
         shutil.copyfile(self.folder / CORRECTIONS / f"{case.case}.seg.nrrd",

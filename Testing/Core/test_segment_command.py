@@ -583,7 +583,7 @@ def test_a_model_made_for_something_else_is_refused(tmp_path, difference):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 @pytest.mark.parametrize(("stage", "module", "function"), [
-    ("reading", "MuscleSegLib.segmentation", "read_for"),
+    ("reading", "MuscleSegLib.segmentation", "read_any"),
     ("model", "ReadingRoomLib.models", "load_bundle"),
     ("segmenting", "MuscleSegLib.inference", "summarise_uncertainties"),
     ("measuring", "MuscleSegLib.segmentation", "measure"),
