@@ -100,11 +100,9 @@ models: $(INSTALLED)
 		--output training/any-contrast --overwrite
 	$(STARTER) include --model training/any-contrast/model --name starter-any-contrast \
 		--trained-on "$(ANY_CONTRAST)"
-	$(MUSCLES) simulate --anatomies "$(DATA)/pelvic_muscle_labels" --patients 50 --seed 701 \
+	$(MUSCLES) simulate --anatomies "$(DATA)/pelvic_muscle_labels" --patients 45 --seed 311 \
 		--output training/muscle-patients --overwrite
-	$(MUSCLES) stress training/muscle-patients/datalist.json \
-		--output training/muscle-stress --overwrite
-	$(MUSCLES) confidence training/muscle-stress/datalist.json --samples 4 \
+	$(MUSCLES) confidence training/muscle-patients/datalist.json --samples 4 \
 		--output training/muscle-confidence --overwrite
 	$(STARTER) calibrate --calibration training/muscle-confidence/calibration.json
 	$(SUBTRACTION) pairs --data "$(DATA)" --work training/subtraction
