@@ -30,7 +30,6 @@ Intensities = Literal["ct", "random"]
 RANGE = (-160.0, 240.0)  # of scaled tissue, on the scale of HU
 AIR = -1000.0
 AIR_SHARE = 0.08  # of the range of an image; what is darker counts as air
-TISSUE_HU = -300.0  # everything but air and lung is above
 PERCENTILES = (1.0, 99.0)  # of the body's voxels, which become the ends of the range
 _SAMPLES = 500_000
 
@@ -40,7 +39,7 @@ CORTEX, CLUSTERS, REGIONS = 30, 60, 80  # codes: labels, cortex of bones, cluste
 SHARED_SHARE = 0.6  # of the draws, in which all muscles are nearly alike, as in a real image
 TRUE_SHARE = 0.2  # of the draws, which keep the image's own contrast
 MARBLED_SHARE = 0.7  # of the draws, in which fat inside a muscle is as grey as fat beside it
-MARBLING_HU = -30.0  # darker parts of a muscle are fat
+FAT_HU = -30.0  # fat and air are below: neither muscle nor bone, whoever named what
 
 
 def is_any_contrast(metadata: Mapping[str, Any]) -> bool:
@@ -149,9 +148,9 @@ def _regions(image, target, tissue_edges, cortex_hu, marbled: bool) -> np.ndarra
     """Code of every voxel: 0 air, a structure's label, compact bone, or a cluster of tissue."""
     beside = (target == 0) | (target > len(STRUCTURES))
     if marbled:
-        beside |= np.isin(target, MUSCLES) & (image < MARBLING_HU)
+        beside |= np.isin(target, MUSCLES) & (image < FAT_HU)
     tissue = CLUSTERS + np.searchsorted(tissue_edges, image)
-    regions = np.where(beside, np.where(image > TISSUE_HU, tissue, 0), target)
+    regions = np.where(beside, np.where(image > BODY_HU, tissue, 0), target)
     regions[np.isin(regions, BONES) & (image > cortex_hu)] += CORTEX
     return regions
 

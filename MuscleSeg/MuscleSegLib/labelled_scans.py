@@ -25,7 +25,8 @@ from ReadingRoomLib.phantoms.acquisition import blur
 from ReadingRoomLib.phantoms.randomness import Randomness
 from ReadingRoomLib.phantoms.region_map import AIR_HU, IGNORED, METAL_HU
 
-from .contrasts import TISSUE_HU, Intensities, beside, read_any, repaint, scaled
+from .body import BODY_HU
+from .contrasts import FAT_HU, Intensities, beside, read_any, repaint, scaled
 from .inference import Axis, WorkingGrid
 from .label_names import NameTable
 from .named_labels import target_on
@@ -35,7 +36,6 @@ from .segmentation import upright
 from .structures import STRUCTURES
 
 Unnamed = Literal["unknown", "background"]
-FAT_HU = -30.0  # fat and air are below: neither muscle nor bone, whoever named what
 SLICES_APART_MM = 20.0  # of a network without context, so that a slab shows different places
 TISSUES = 6  # clusters of what is none of the structures, for repainting
 _SAMPLES = 200_000
@@ -72,7 +72,7 @@ class LabelledScan:
     def tissue_edges(self) -> np.ndarray:
         """HU that part the tissue beside the structures into clusters of equal size."""
         hounsfield, target = self._sampled()
-        tissue = hounsfield[((target == 0) | (target == IGNORED)) & (hounsfield > TISSUE_HU)]
+        tissue = hounsfield[((target == 0) | (target == IGNORED)) & (hounsfield > BODY_HU)]
         if not len(tissue):
             return np.linspace(-120.0, 300.0, TISSUES - 1)
         return np.quantile(tissue, np.linspace(0, 1, TISSUES + 1)[1:-1])
@@ -125,7 +125,7 @@ def read_scan(pair: Pair, recipe: Recipe, warn: Callable[[str], None],
         hounsfield = grid.slab(0, grid.depth).round().numpy().astype(np.int16)
         known, step = target[np.ix_(*map(_nearest, grid.axes))], recipe.spacing
     if unnamed == "unknown" and len(named) < len(STRUCTURES):
-        known[(known == 0) & (hounsfield > (FAT_HU if is_ct else TISSUE_HU))] = IGNORED
+        known[(known == 0) & (hounsfield > (FAT_HU if is_ct else BODY_HU))] = IGNORED
         warn(f"{pair.companion.name} names {len(named)} of {len(STRUCTURES)} structures: what it "
              "leaves unlabelled is not taught, except fat and air.")
     return LabelledScan(hounsfield, known, tuple(map(float, step)), pair.patient, named)

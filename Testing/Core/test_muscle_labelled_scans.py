@@ -214,7 +214,7 @@ def test_fat_inside_a_muscle_is_mostly_as_grey_as_fat_beside_it(scan, monkeypatc
     image = np.where(marbling, fat, image)
     beside = (target == 0) & (image > -900)
     image = np.where(beside, fat, image)
-    assert muscle > contrasts.MARBLING_HU
+    assert muscle > contrasts.FAT_HU
     monkeypatch.setattr(contrasts, "blur", lambda grey, sigmas: grey)  # both are next to each other
     like_fat = 0
     for number in range(40):
