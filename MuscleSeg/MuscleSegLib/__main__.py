@@ -384,8 +384,8 @@ def active_learning(
     share: Annotated[float, typer.Option(
         min=0.001, max=1,
         help="Of the pixels of a slice that the published arm asks about.")] = 0.1,
-    first_steps: Annotated[int, typer.Option(min=1, help="Of training at the start.")] = 300,
-    steps: Annotated[int, typer.Option(min=1, help="Of training in each round.")] = 100,
+    first_steps: Annotated[int, typer.Option(min=1, help="Of training at the start.")] = 500,
+    steps: Annotated[int, typer.Option(min=1, help="Of training in each round.")] = 500,
     anew: Annotated[bool, typer.Option(
         "--anew", help="Begin each round with new weights and do all steps; slower, but fair on "
                        "every axis.")] = False,

@@ -65,8 +65,8 @@ class Plan:
 
     rounds: int = 5
     start: int = 4
-    first_steps: int = 300
-    steps: int = 100
+    first_steps: int = 500
+    steps: int = 500
     batch: int = 6
     samples: int = 5
     candidates: int = 128
@@ -261,8 +261,8 @@ class _Run:
         data = LabelledSlabs(scans, steps * plan.batch, RECIPE, self.seed * 1000 + number,
                              (2 * RECIPE.context + 1, *self.scans.plane), AUGMENTATION)
         settings = TrainingSettings(
-            steps=steps, batch_size=plan.batch, learning_rate=1e-2, warmup_steps=5,
-            average_decay=0.95, checkpoint_every=steps, workers=0, bfloat16=False,
+            steps=steps, batch_size=plan.batch, learning_rate=6e-3, warmup_steps=5,
+            average_decay=0.95, checkpoint_every=steps, workers=0,
             seed=self.seed * 1000 + number)
         with tempfile.TemporaryDirectory() as folder:
             self.network = train(self.network, data, segmentation_loss, settings, Path(folder))

@@ -19,14 +19,15 @@ from .recipes import CLASSES, MODERN, Recipe
 from .review_queue import pixel_area, slice_score
 
 RECIPE = Recipe("modern", MODERN.windows, spacing=(9.0, 8.0, 8.0), context=1)
-FILTERS = (16, 32, 48, 64)
+FILTERS, PATCH = (32, 64, 96, 128), 2
 BATCH = 16  # slices looked at together
 
 
 def new_network(seed: int) -> ContextUNet:
     """The small network before it has learned anything."""
     torch.manual_seed(seed)
-    return ContextUNet(RECIPE.channels, CLASSES, FILTERS)
+    network = ContextUNet(RECIPE.channels, CLASSES, FILTERS, PATCH)
+    return network.to(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)

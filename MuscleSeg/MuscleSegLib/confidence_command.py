@@ -20,11 +20,12 @@ from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.montecarlo import UNCERTAINTIES
 
 from . import confidence_report
-from .confidence_fitting import LEAST_PATIENTS, Aim, Case, calibrate, cross_fitted
+from .confidence_fitting import LEAST_PATIENTS, Aim, Case, applied, calibrate, cross_fitted
+from .confidence_report import OwnPromise
 from .confidence_statistics import BY_MEAN, BY_SURFACE, ScoredStructure
 from .contrasts import beside, read_for
 from .named_labels import reference_on
-from .segmentation import load_model, on_input_grid, predict, upright
+from .segmentation import calibration_for, load_model, on_input_grid, predict, upright
 from .sides import midline, split_sides
 from .structure_scores import StructureScores, over_surface, structure_scores, surface_areas
 from .structures import STRUCTURES, LabelledStructure, labels_of
@@ -98,8 +99,8 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
     scored, cases = zip(*found, strict=True)
     aim = Aim(options.coverage, options.level, UNCERTAINTIES[0], options.samples, simulated)
     held_out = cross_fitted(cases, aim, job.seed)
-    scored = [replace(one, predicted_dice=float(predicted), dice_lower_bound=float(bound))
-              for one, (predicted, bound) in zip(scored, held_out, strict=True)]
+    own = _own_promise(job, bundle, scored, cases, options)
+    scored = _told(scored, held_out)
     calibration = calibrate(cases, aim, job.seed)
     job.progress.stage("write", 1, "Writing the result")
     (job.folder / CALIBRATION).write_text(json.dumps(calibration.written(), indent=1), "utf-8")
@@ -107,12 +108,33 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
     result = confidence_report.measured(scored, options.level, options.coverage)
     pictures = confidence_report.draw(scored, options.level, job.folder, job.warn)
     (job.folder / REPORT).write_text(
-        confidence_report.page(result, counts, job.folder, pictures, job.warnings), "utf-8")
+        confidence_report.page(result, own, counts, job.folder, pictures, job.warnings), "utf-8")
     job.record(model=bundle.described(), files={
         "report": REPORT, "scores": SCORES, "calibration": CALIBRATION, **pictures},
-        simulated=simulated, counts=counts, **result.written())
-    for line in result.sentences(counts):
+        simulated=simulated, counts=counts, **result.written(),
+        **({"own_promise": own.written()} if own else {}))
+    for line in [*result.sentences(counts), *([own.sentence] if own else [])]:
         say(line)
+
+
+def _own_promise(job: Job, bundle: Bundle, scored: Sequence[ScoredStructure],
+                 cases: Sequence[Case], options: Options) -> OwnPromise | None:
+    """What the calibration that the model came with says of these patients, if it has one."""
+    def warn(sentence: str) -> None:
+        job.warn(f"The model's own promise is not held against these patients. {sentence}")
+
+    calibration = calibration_for(bundle, None, options.samples, UNCERTAINTIES[0], warn)
+    if calibration is None:
+        return None
+    told = _told(scored, applied(calibration, cases, options.samples))
+    return OwnPromise(calibration.summary, confidence_report.measured(
+        told, options.level, calibration.coverage))
+
+
+def _told(scored: Sequence[ScoredStructure], told: np.ndarray) -> list[ScoredStructure]:
+    """The structures with a predicted Dice and a lower bound, (n, 2)."""
+    return [replace(one, predicted_dice=float(predicted), dice_lower_bound=float(bound))
+            for one, (predicted, bound) in zip(scored, told, strict=True)]
 
 
 def _scored(job: Job, bundle: Bundle, pair: Pair, options: Options,

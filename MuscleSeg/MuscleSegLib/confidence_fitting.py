@@ -100,12 +100,16 @@ def cross_fitted(cases: Sequence[Case], aim: Aim, seed: int) -> np.ndarray:
     for fold in range(min(FOLDS, len(drawn))):
         own = set(drawn[fold::FOLDS].tolist())
         calibration = calibrate([case for case in cases if case.patient not in own], aim, seed)
-        for row, case in zip(result, cases, strict=True):
-            if case.patient in own:
-                found = calibration.predict(case.structure, case.scores, aim.samples,
-                                            case.together)
-                row[:] = found.dice, found.at_least
+        rows = [number for number, case in enumerate(cases) if case.patient in own]
+        result[rows] = applied(calibration, [cases[row] for row in rows], aim.samples)
     return result
+
+
+def applied(calibration: Calibration, cases: Sequence[Case], samples: int) -> np.ndarray:
+    """Expected Dice and lower bound of each case by a calibration, (n, 2)."""
+    found = [calibration.predict(case.structure, case.scores, samples, case.together)
+             for case in cases]
+    return np.array([(one.dice, one.at_least) for one in found]).reshape(-1, 2)
 
 
 def _typical_volumes(cases: Sequence[Case]) -> dict[str, float]:

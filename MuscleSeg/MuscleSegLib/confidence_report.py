@@ -72,6 +72,7 @@ class Result:
                           for name, own in self.detection.items()},
             "sites": {group.name: {"structures": len(group.scored),
                                    "dice": float(np.mean([one.dice for one in group.scored])),
+                                   "coverage": coverage(group.scored).written(),
                                    "changes": {name: value.written()
                                                for name, value in group.changes.items()}}
                       for group in self.sites}}
@@ -89,6 +90,36 @@ class Result:
             f"{self.promised:.0%}",
             f"To be checked: {flags['to_check']} of {flags['structures']}, among them "
             f"{flags['below_and_to_check']} of the {flags['below']} bad ones"]
+
+
+@dataclass(frozen=True)
+class OwnPromise:
+    """How the calibration that a model came with does on these patients.
+
+    Attributes:
+        calibration: see :attr:`.confidence.Calibration.summary`.
+        result: what was measured with it.
+    """
+
+    calibration: Mapping[str, Any]
+    result: Result
+
+    def written(self) -> dict[str, Any]:
+        """For ``result.json``."""
+        found = self.result.written()
+        sites = {name: {"structures": own["structures"], "coverage": own["coverage"]}
+                 for name, own in found["sites"].items()}
+        return {"calibration": dict(self.calibration), "coverage": found["coverage"],
+                "margin": found["margin"], "flags": found["flags"],
+                "detection": found["detection"][PREDICTED], "sites": sites}
+
+    @property
+    def sentence(self) -> str:
+        """What a person reads of it at once."""
+        kind = "simulated patients" if self.calibration["simulated"] else "patients"
+        return (f"What the model promises already, learned from {self.calibration['patients']} "
+                f"{kind}, holds for {self.result.coverage.per_cent()} of the structures; promised "
+                f"{self.result.promised:.0%}")
 
 
 def measured(scored: Sequence[ScoredStructure], level: float, promised: float) -> Result:
@@ -118,8 +149,8 @@ def draw(scored: Sequence[ScoredStructure], level: float, folder: Path,
     return confidence_plots.draw_all(scored, level, folder)
 
 
-def page(result: Result, counts: Mapping[str, int], folder: Path, pictures: Mapping[str, str],
-         warnings: Sequence[str]) -> str:
+def page(result: Result, own: OwnPromise | None, counts: Mapping[str, int], folder: Path,
+         pictures: Mapping[str, str], warnings: Sequence[str]) -> str:
     """The report as one HTML page, pictures inside."""
     body = [
         "<h1>What is the confidence worth?</h1>",
@@ -137,6 +168,7 @@ def page(result: Result, counts: Mapping[str, int], folder: Path, pictures: Mapp
         f"structures. It was in {escape(result.coverage.per_cent())}. On average the Dice lay "
         f"{escape(str(result.margin))} above its bound.</p>",
         *_picture(folder, pictures, "calibration", "Dice by predicted Dice"),
+        *(_own_promise(own) if own else []),
         "<h2>By structure</h2>",
         pages.table(["structure", "n", f"Dice < {result.level:g}", "mean Dice",
                      "mean predicted Dice", "bound holds"],
@@ -147,6 +179,22 @@ def page(result: Result, counts: Mapping[str, int], folder: Path, pictures: Mapp
         f"<p>{escape(HOW)}</p>",
     ]
     return pages.page("Confidence of the segmentation", body)
+
+
+def _own_promise(own: OwnPromise) -> list[str]:
+    """Whether what ``segment`` says already, without a new calibration, holds for these patients.
+    """
+    found = own.result
+    rows = [[group.name or "not said", str(len(group.scored)), coverage(group.scored).per_cent()]
+            for group in found.sites]
+    return [
+        "<h2>Does the model's own promise hold here?</h2>",
+        f"<p>{escape(own.sentence)}. AUROC of its predicted Dice {found.detection[PREDICTED].auroc}"
+        f"; {found.flags['to_check']} of {found.flags['structures']} are to be checked by it, "
+        f"among them {found.flags['below_and_to_check']} of the {found.flags['below']} bad ones. "
+        "Where patients of this list are among those that it was learned from, this is too "
+        "kind.</p>",
+        *([pages.table(["site", "n", "own bound holds"], rows)] if len(rows) > 1 else [])]
 
 
 def _picture(folder: Path, pictures: Mapping[str, str], name: str, meaning: str) -> list[str]:

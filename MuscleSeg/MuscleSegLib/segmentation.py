@@ -61,7 +61,7 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
     job.progress.stage("read", 2, "Reading the CT")
     bundle = load_model(model, recipe)
     job.record(model=bundle.described())
-    calibrated = _calibration(bundle, calibration, samples, uncertainty, job.warn)
+    calibrated = calibration_for(bundle, calibration, samples, uncertainty, job.warn)
     job.progress.advance(1)
     source, is_ct = read_any(ct, intensities_of(bundle.metadata))
     for warning in source.warnings:
@@ -110,9 +110,20 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
     _write(job, source, order, prediction, known, found)
 
 
-def _calibration(bundle: Bundle, path: Path | None, samples: int, uncertainty: str,
-                 warn: Callable[[str], None]) -> Calibration | None:
-    """The calibration of a file or of the model, where it holds for what is asked."""
+def calibration_for(bundle: Bundle, path: Path | None, samples: int, uncertainty: str,
+                    warn: Callable[[str], None]) -> Calibration | None:
+    """The calibration of a file or of the model, where it holds for what is asked.
+
+    Args:
+        bundle: the model.
+        path: of ``calibration.json``; None takes the model's own, if it has one.
+        samples: Monte Carlo samples.
+        uncertainty: kind of it.
+        warn: gets the reason where a calibration does not hold.
+
+    Raises:
+        BadInput: the file is no calibration.
+    """
     if path is not None:
         calibration = read_calibration(path)
     elif KEY in bundle.metadata:

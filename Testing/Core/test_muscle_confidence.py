@@ -479,6 +479,35 @@ def test_segment_says_what_dice_to_expect(studied, model, tmp_path):
         segment("no", model=wrong, calibration=None)
 
 
+def test_the_promise_that_a_model_came_with_is_held_against_the_patients(studied, tmp_path):
+    folder, result, _ = studied
+    assert "own_promise" not in result  # of a model that promises nothing
+    with (folder / "scores.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    dice = {site: np.array([float(row["dice"]) for row in rows if row["site"] == site])
+            for site in ("quiet", "loud")}
+    bound = float(np.median(np.concatenate(list(dice.values())))) + 1e-4  # of rounded numbers
+    promise = flat(bound, predicted=1.0, samples=2)
+    promising = write_tiny_bundle(tmp_path / "promising", **{KEY: promise.written()})
+    data = write_study(tmp_path, 8)
+    said = []
+    own = study(data, str(promising), tmp_path / "out", said, coverage=0.7)["own_promise"]
+    for site, here in dice.items():
+        assert own["sites"][site]["coverage"]["value"] == pytest.approx(np.mean(here >= bound))
+    assert 0.2 < own["coverage"]["value"] < 0.8 and own["coverage"]["n"] == 8
+    assert own["flags"]["to_check"] == 0  # the bound is above the level
+    assert own["calibration"] == promise.summary
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "own promise hold here" in page and "own bound holds" in page
+    assert "promises already" in said[-1]
+
+    more = write_tiny_bundle(tmp_path / "more", **{KEY: flat(samples=9).written()})
+    result = study(data, str(more), tmp_path / "few", coverage=0.7)
+    assert "own_promise" not in result
+    assert any("own promise is not held against" in text and "at least 9 samples" in text
+               for text in result["warnings"])
+
+
 def test_few_patients_are_refused_before_anything_is_computed(model, tmp_path):
     with pytest.raises(BadInput, match="names 5 patients, but .* at least 6"):
         study(write_study(tmp_path, 4), model, tmp_path / "out")
