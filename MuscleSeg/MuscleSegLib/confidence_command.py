@@ -23,7 +23,7 @@ from . import confidence_report
 from .confidence_fitting import LEAST_PATIENTS, Aim, Case, applied, calibrate, cross_fitted
 from .confidence_report import OwnPromise
 from .confidence_statistics import BY_MEAN, BY_SURFACE, ScoredStructure
-from .contrasts import beside, read_for
+from .contrasts import read_for
 from .named_labels import reference_on
 from .segmentation import calibration_for, load_model, on_input_grid, predict, upright
 from .sides import midline, split_sides
@@ -154,7 +154,7 @@ def _scored(job: Job, bundle: Bundle, pair: Pair, options: Options,
     else:
         labels, named = reference_on(source, pair.companion, warn)
         reference = sitk.GetArrayFromImage(labels)
-    volume, order = upright(source, beside(bundle.metadata, source.image))
+    volume, order = upright(source, bundle.metadata)
     try:
         prediction = predict(job, bundle, volume, options.samples,
                              lambda done, total: advance(0.9 * done / max(total, 1)), UNCERTAINTIES)

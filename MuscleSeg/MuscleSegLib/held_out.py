@@ -15,7 +15,7 @@ from ReadingRoomLib.datalists import Pair, part_patients
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.results import whole_file
 
-from .contrasts import Intensities, beside, read_any, shown_to
+from .contrasts import Intensities, read_any, shown_to
 from .evaluation import StructureScore, mean_uncertainties, scores_of_case
 from .inference import segment
 from .label_names import NameTable
@@ -94,14 +94,14 @@ class Measurement:
         source, _ = read_any(pair.image, self.intensities)
         reference, named = reference_on(source, pair.companion, lambda sentence: None, self.names)
         kind = {"intensities": self.intensities}
-        volume, order = upright(source, beside(kind, source.image))
+        volume, order = upright(source, kind)
         prediction = segment(
             shown_to(kind, sitk.GetArrayViewFromImage(volume)), volume.GetSpacing()[::-1], network,
             self.recipe, self.samples, self.device, self.seed,
             lambda done, total: on_share(0.8 * done / max(total, 1)))
         labels = on_input_grid(prediction.labels, source, order, "nearest")
         scores = scores_of_case(pair, labels, reference, named, TOLERANCE_MM,
-                                  mean_uncertainties(prediction))
+                                mean_uncertainties(prediction))
         return HeldOut(pair.patient, tuple(scores), prediction.confidence)
 
 

@@ -26,7 +26,7 @@ from ReadingRoomLib.phantoms.randomness import Randomness
 from ReadingRoomLib.phantoms.region_map import AIR_HU, IGNORED, METAL_HU
 
 from .body import BODY_HU
-from .contrasts import FAT_HU, Intensities, beside, read_any, repaint, scaled
+from .contrasts import FAT_HU, Intensities, read_any, repaint, scaled
 from .inference import Axis, WorkingGrid
 from .label_names import NameTable
 from .named_labels import target_on
@@ -110,7 +110,7 @@ def read_scan(pair: Pair, recipe: Recipe, warn: Callable[[str], None],
     for sentence in source.warnings:
         warn(sentence)
     labels, named = target_on(source, pair.companion, warn, names)
-    volume, _ = upright(source, beside({"intensities": intensities}, source.image))
+    volume, _ = upright(source, {"intensities": intensities})
     array = sitk.GetArrayViewFromImage(volume)
     if not is_ct:
         array = scaled(array)

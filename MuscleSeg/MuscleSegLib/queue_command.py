@@ -20,7 +20,7 @@ from ReadingRoomLib.geometry import image_like
 from ReadingRoomLib.images import ImageInput
 
 from .collect_command import scans_in
-from .contrasts import beside, body_in, intensities_of, read_any
+from .contrasts import body_in, intensities_of, read_any
 from .corrections import write_labels
 from .earlier_queue import EarlierQueue
 from .review_folder import (
@@ -182,7 +182,7 @@ def _looked_through(job: Job, bundle: Bundle, scan: Scan, samples: int,
     source, is_ct = read_any(scan.image, intensities_of(bundle.metadata))
     for sentence in source.warnings:
         job.warn(f"{scan.case}: {sentence}")
-    volume, order = upright(source, beside(bundle.metadata, source.image))
+    volume, order = upright(source, bundle.metadata)
     prediction = predict(job, bundle, volume, samples,
                          lambda done, total: advance(0.9 * done / max(total, 1)))
     axis = _slice_axis(source.image)

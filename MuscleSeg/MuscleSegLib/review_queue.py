@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 SMALLEST_MM2 = 500.0  # of structures in a slice; with less there is nothing to be unsure of
-BINS = 4096  # of the histogram of uncertainties
+BINS = 8192  # of the histogram of uncertainties
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,13 @@ def level_of_share(uncertainties: Iterable[np.ndarray], share: float) -> float:
         return -1.0
     counts = np.zeros(BINS, np.int64)
     for each in uncertainties:
-        binned = (np.ravel(each) * BINS).astype(np.int64).clip(0, BINS - 1)
+        # by the square root, because the doubts of most pixels are small and differ, too
+        roots = np.sqrt(np.ravel(each), dtype=np.float64)
+        binned = (roots * BINS).astype(np.int64).clip(0, BINS - 1)
         counts += np.bincount(binned, minlength=BINS)
     above = counts[::-1].cumsum()[::-1]  # pixels in this bin or a higher one
     enough = np.flatnonzero(above <= share * counts.sum())
-    return float(enough[0] / BINS) if len(enough) else 1.0
+    return float((enough[0] / BINS) ** 2) if len(enough) else 1.0
 
 
 def marked(uncertainty: np.ndarray, body: np.ndarray, level: float) -> np.ndarray:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -15,7 +16,7 @@ from ReadingRoomLib.bundles import Bundle
 from ReadingRoomLib.commands import Job
 from ReadingRoomLib.devices import MemoryFallback
 from ReadingRoomLib.errors import BadInput
-from ReadingRoomLib.geometry import AIR_HU, AxisOrder, resample_like, straighten, to_lps_axes
+from ReadingRoomLib.geometry import AxisOrder, resample_like, straighten, to_lps_axes
 from ReadingRoomLib.images import ImageInput
 from ReadingRoomLib.segmentation_files import SegmentDescription, write_seg_nrrd
 
@@ -76,7 +77,7 @@ def run(job: Job, ct: Path, model: str, recipe: str | None, samples: int, sides:
             job.progress.stage("segment", total, "Segmenting")
         job.progress.advance(done)
 
-    volume, order = upright(source, beside(bundle.metadata, source.image))
+    volume, order = upright(source, bundle.metadata)
     prediction = predict(job, bundle, volume, samples, on_slices, (uncertainty,))
     job.record(confidence=round(prediction.confidence, 4))
     array, spacing = sitk.GetArrayViewFromImage(volume), volume.GetSpacing()[::-1]
@@ -149,13 +150,15 @@ def _expected(calibration: Calibration, prediction: Prediction, voxel_ml: float,
             for item in known if item.value in scores}
 
 
-def upright(source: ImageInput, fill: float = AIR_HU) -> tuple[sitk.Image, AxisOrder]:
-    """A CT as networks see it, with axes along L, P and S, and the way back to what was read.
+def upright(source: ImageInput, metadata: Mapping[str, Any] | None = None
+            ) -> tuple[sitk.Image, AxisOrder]:
+    """An image as networks see it, with axes along L, P and S, and the way back to what was read.
 
     Args:
         source: as it was read.
-        fill: of what it does not cover once it is straightened.
+        metadata: of the model that is to see it; None of one for CT.
     """
+    fill = beside(metadata or {}, source.image)
     return to_lps_axes(straighten(source.image, OBLIQUE_DEGREES, fill))
 
 

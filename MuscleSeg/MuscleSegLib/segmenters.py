@@ -22,7 +22,7 @@ from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import image_like
 from ReadingRoomLib.images import ImageInput
 
-from .contrasts import beside, read_for
+from .contrasts import read_for
 from .evaluation import mean_uncertainties
 from .label_names import NameTable
 from .multi_atlas import MultiAtlas
@@ -79,7 +79,7 @@ class ByModel:
     def __call__(self, case: Pair, source: ImageInput,
                  advance: Callable[[float], None]) -> Segmented:
         begun = _clocks()
-        volume, order = upright(source, beside(self.bundle.metadata, source.image))
+        volume, order = upright(source, self.bundle.metadata)
         try:
             prediction = predict(self.job, self.bundle, volume, self.samples,
                                  lambda done, total: advance(done / max(total, 1)))

@@ -74,6 +74,13 @@ def test_the_marked_share_is_that_of_all_shown_slices_together():
     assert not marked(np.zeros((10, 10)), body, 0.0).any()  # all samples agree
 
 
+@pytest.mark.parametrize("largest", [1.0, 1e-3, 1e-4])
+def test_the_most_uncertain_are_told_apart_where_all_are_little_so(largest):
+    doubt = np.random.default_rng(0).uniform(0, largest, (50, 80)).astype(np.float32)
+    count = marked(doubt, np.ones(doubt.shape, bool), level_of_share([doubt], 0.1)).sum()
+    assert 0.08 * doubt.size <= count <= 0.1 * doubt.size
+
+
 # ------------------------------------------------------------------------------------------ a queue
 
 
