@@ -20,12 +20,21 @@ from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.montecarlo import UNCERTAINTIES
 
 from . import confidence_report
-from .confidence_fitting import LEAST_PATIENTS, Aim, Case, applied, calibrate, cross_fitted
+from .confidence_fitting import (
+    LEAST_PATIENTS,
+    Aim,
+    Case,
+    applied,
+    calibrate,
+    check_fitting,
+    cross_fitted,
+)
 from .confidence_report import OwnPromise
 from .confidence_statistics import BY_MEAN, BY_SURFACE, ScoredStructure
 from .contrasts import read_for
+from .grids import on_input_grid, upright
 from .named_labels import reference_on
-from .segmentation import calibration_for, load_model, on_input_grid, predict, upright
+from .segmentation import calibration_for, load_model, predict
 from .sides import midline, split_sides
 from .structure_scores import StructureScores, over_surface, structure_scores, surface_areas
 from .structures import STRUCTURES, LabelledStructure, labels_of
@@ -71,9 +80,11 @@ def run(job: Job, options: Options, say: Callable[[str], None]) -> None:
         say: shows a person a line.
 
     Raises:
-        BadInput: the list, a CT or a segmentation cannot be used, or patients are too few.
+        BadInput: the list, a CT or a segmentation cannot be used, patients are too few, or a
+            library is missing.
         ModelMissing, ModelUntrusted: the model cannot be used.
     """
+    check_fitting()  # what is missing is said before the work
     job.progress.stage("list", 1, "Reading the list")
     listed = measured_part(read_pairs(options.data, KEY, needed=False), options.part)
     patients = {pair.patient for pair in listed}

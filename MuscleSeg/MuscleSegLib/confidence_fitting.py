@@ -13,6 +13,7 @@ nor about other patients.
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from .confidence import DIGITS, FEATURES, RISES, Calibration, Tables, features_o
 from .structure_scores import StructureScores
 from .structures import Structure
 
+NEEDED = ("Learning what the confidence is worth needs the Python packages MAPIE and scikit-learn: "
+          "install them with pip install 'readingroom[confidence]'.")
 FOLDS = 5
 LEAST_PATIENTS = 6  # of a study: where a fold is left out, two to fit and two to hold it against
 KNOTS = 40  # of a table
@@ -59,6 +62,17 @@ class Aim:
     uncertainty: str
     samples: int
     simulated: bool
+
+
+def check_fitting() -> None:
+    """Look for the libraries that learn, which the segmentation needs none of.
+
+    Raises:
+        BadInput: one is not installed.
+    """
+    for name in ("mapie", "sklearn"):
+        if importlib.util.find_spec(name) is None:
+            raise BadInput(NEEDED)
 
 
 def calibrate(cases: Sequence[Case], aim: Aim, seed: int) -> Calibration:

@@ -29,7 +29,6 @@ from .evaluation import (
 from .label_names import read_names
 from .multi_atlas import MultiAtlas
 from .named_labels import reference_on
-from .segmentation import load_model
 from .segmenters import ByAtlases, ByFiles, ByModel, Segmenter, require_files
 
 KEY = "segmentation"
@@ -137,6 +136,8 @@ def _segmenter(job: Job, options: Options, cases: list[Pair]) -> Segmenter:
         segmenter = ByFiles(options.predictions, read_names(options.names or None), job.warn)
         require_files(segmenter, cases)
         return segmenter
+    from .segmentation import load_model  # needs PyTorch, which the other methods do without
+
     bundle = load_model(options.model, options.recipe)
     job.record(model=bundle.described())
     return ByModel(job, bundle, options.samples)

@@ -10,11 +10,15 @@ the samples' label maps for the same end; this needs their mean alone.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 
 from .sides import PAIRED
 from .structures import LEFT_OFFSET
+
+if TYPE_CHECKING:
+    import torch
 
 
 class ExpectedOverlap:
@@ -45,6 +49,8 @@ class ExpectedOverlap:
         Returns:
             The strongest class (slices, y, x).
         """
+        import torch  # what measures without a network reads this file, too
+
         highest, strongest = probability.max(0)
         depth = probability.shape[1]
         place = slice(len(probability)), slice(start, start + depth)

@@ -17,11 +17,11 @@ from ReadingRoomLib.results import whole_file
 
 from .contrasts import Intensities, read_any, shown_to
 from .evaluation import StructureScore, mean_uncertainties, scores_of_case
+from .grids import on_input_grid, upright
 from .inference import segment
 from .label_names import NameTable
 from .named_labels import reference_on
 from .recipes import Recipe
-from .segmentation import on_input_grid, upright
 
 TOLERANCE_MM = 1.0  # of the NSD, as `evaluate`
 

@@ -26,13 +26,14 @@ from ReadingRoomLib.phantoms.randomness import Randomness
 from ReadingRoomLib.phantoms.region_map import AIR_HU, IGNORED, METAL_HU
 
 from .body import BODY_HU
-from .contrasts import FAT_HU, Intensities, read_any, repaint, scaled
+from .contrasts import FAT_HU, Intensities, read_any, scaled
+from .grids import upright
 from .inference import Axis, WorkingGrid
 from .label_names import NameTable
 from .named_labels import target_on
 from .recipes import Recipe, to_channels
+from .repainting import repaint
 from .seed_inference import body_crop
-from .segmentation import upright
 from .structures import STRUCTURES
 
 Unnamed = Literal["unknown", "background"]
@@ -183,7 +184,7 @@ class LabelledSlabs(Dataset):
         seed: first number of every draw.
         shape: (z, y, x) of a slab, in voxels of the scans; its context included.
         augmentation: how the slabs vary.
-        intensities: ``ct``, or ``random``: drawn anew for every slab, see :mod:`.contrasts`.
+        intensities: ``ct``, or ``random``: drawn anew for every slab, see :mod:`.repainting`.
 
     An item is a small batch: ``image`` (z - 2 * context, channels, y, x) float32 in [0, 1], and
     ``label`` (z - 2 * context, y, x) uint8, 255 where nothing is known.

@@ -32,8 +32,8 @@ from .atlas_registration import (
     register,
     windowed,
 )
+from .grids import upright
 from .named_labels import target_on
-from .segmentation import upright
 from .structures import STRUCTURES
 
 LOOK_MM = 12.0  # voxels by which atlases are chosen

@@ -23,6 +23,7 @@ from .collect_command import scans_in
 from .contrasts import body_in, intensities_of, read_any
 from .corrections import write_labels
 from .earlier_queue import EarlierQueue
+from .grids import on_input_grid, upright
 from .review_folder import (
     CASES,
     QUEUE,
@@ -35,7 +36,7 @@ from .review_folder import (
     write_queue,
 )
 from .review_queue import Candidate, choose_apart, level_of_share, marked, slice_score
-from .segmentation import load_model, on_input_grid, predict, upright
+from .segmentation import load_model, predict
 from .segmentation_sources import stem_of
 
 UNCERTAINTY = "uncertainty.nrrd"  # of a case while the queue is made

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -16,12 +15,11 @@ from ReadingRoomLib.bundles import Bundle
 from ReadingRoomLib.commands import Job
 from ReadingRoomLib.devices import MemoryFallback
 from ReadingRoomLib.errors import BadInput
-from ReadingRoomLib.geometry import AxisOrder, resample_like, straighten, to_lps_axes
-from ReadingRoomLib.images import ImageInput
 from ReadingRoomLib.segmentation_files import SegmentDescription, write_seg_nrrd
 
 from .confidence import KEY, Calibration, PredictedDice, read_calibration
-from .contrasts import beside, intensities_of, is_any_contrast, read_any, shown_to
+from .contrasts import intensities_of, is_any_contrast, read_any, shown_to
+from .grids import on_input_grid, upright
 from .inference import VARIANCE, Prediction, segment
 from .measurements import found_on_one_side, measure, write_csv
 from .networks import BayesianUNet, ContextUNet
@@ -34,7 +32,6 @@ REGISTRY = Path(__file__).parent / "models.json"
 NETWORK_OF = {"modern": ContextUNet, "seed": BayesianUNet}
 NETWORKS = tuple(f"{kind.__module__}.{kind.__qualname__}" for kind in NETWORK_OF.values())
 
-OBLIQUE_DEGREES = 20.0  # what the training's rotations cover; more is straightened first
 METAL_HU = 2500
 SMALLEST_ML = 100.0  # of all structures together: 4 mm of two thighs; less is no hip or thigh
 NO_HU = "This image is no CT: what stands under mean HU is the mean of its grey values."
@@ -150,18 +147,6 @@ def _expected(calibration: Calibration, prediction: Prediction, voxel_ml: float,
             for item in known if item.value in scores}
 
 
-def upright(source: ImageInput, metadata: Mapping[str, Any] | None = None
-            ) -> tuple[sitk.Image, AxisOrder]:
-    """An image as networks see it, with axes along L, P and S, and the way back to what was read.
-
-    Args:
-        source: as it was read.
-        metadata: of the model that is to see it; None of one for CT.
-    """
-    fill = beside(metadata or {}, source.image)
-    return to_lps_axes(straighten(source.image, OBLIQUE_DEGREES, fill))
-
-
 def predict(job: Job, bundle: Bundle, volume: sitk.Image, samples: int,
             on_slices: Callable[[int, int], None], kinds: Sequence[str] = VARIANCE) -> Prediction:
     """Ask a network about a CT.
@@ -169,7 +154,7 @@ def predict(job: Job, bundle: Bundle, volume: sitk.Image, samples: int,
     Args:
         job: its device and seed are used; it is warned, and told where memory is short.
         bundle: the model.
-        volume: from :func:`upright`.
+        volume: from :func:`.grids.upright`.
         samples: Monte Carlo samples.
         on_slices: told the slices that are done, and all.
         kinds: of uncertainty that are wanted, see :mod:`ReadingRoomLib.montecarlo`.
@@ -290,9 +275,3 @@ def _write(job, source, order, prediction, known, found) -> None:
         structures=[measurement.row for measurement in found],
     )
     job.progress.advance(4)
-
-
-def on_input_grid(array, source: ImageInput, order: AxisOrder, interpolation: str) -> sitk.Image:
-    """An array in LPS axes as an image on the very grid that was read."""
-    result = order.undo(sitk.GetImageFromArray(array))
-    return resample_like(result, source.image, interpolation)

@@ -24,10 +24,10 @@ from ReadingRoomLib.images import ImageInput
 
 from .contrasts import read_for
 from .evaluation import mean_uncertainties
+from .grids import on_input_grid, upright
 from .label_names import NameTable
 from .multi_atlas import MultiAtlas
 from .named_labels import target_on
-from .segmentation import on_input_grid, predict, upright
 from .structures import STRUCTURES
 
 EVERYTHING = frozenset(structure.value for structure in STRUCTURES)
@@ -78,6 +78,8 @@ class ByModel:
 
     def __call__(self, case: Pair, source: ImageInput,
                  advance: Callable[[float], None]) -> Segmented:
+        from .segmentation import predict  # needs PyTorch, which the other methods do without
+
         begun = _clocks()
         volume, order = upright(source, self.bundle.metadata)
         try:

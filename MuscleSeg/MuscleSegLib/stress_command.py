@@ -17,8 +17,8 @@ from ReadingRoomLib.geometry import image_like
 from ReadingRoomLib.images import read_image
 from ReadingRoomLib.segmentation_files import SegmentDescription, write_seg_nrrd
 
+from .grids import upright
 from .named_labels import reference_on
-from .segmentation import upright
 from .stress import KINDS, Body, check_kind, stressed
 from .structures import labels_of
 

@@ -16,6 +16,7 @@ from .command_section import CommandSection, fileOf, reasonForFolder
 from .section_parts import TableRow, fileLineEdit, folderLineEdit, pushButton, showRows, table
 
 MODEL, ATLASES, PREDICTIONS, CONFIDENCE = "model", "multi-atlas", "predictions", "confidence"
+FURTHER = {ATLASES: ("itk-elastix>=0.23",), CONFIDENCE: ("mapie>=1.0", "scikit-learn>=1.6")}
 PREDICTED = "predicted Dice"  # among the scores that confidence is measured by
 HEADERS = (
     (_("Structure"), _("Sides together, as published.")),
@@ -97,8 +98,7 @@ class EvaluateSection(CommandSection):
 
     @property
     def further(self) -> tuple:
-        sklearn = ("scikit-learn>=1.6",) if self.method == CONFIDENCE else ()
-        return ("matplotlib>=3.9", *sklearn)
+        return ("matplotlib>=3.9", *FURTHER.get(self.method, ()))
 
     @property
     def deepLearning(self) -> bool:

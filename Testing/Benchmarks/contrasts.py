@@ -15,9 +15,10 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from MuscleSegLib import evaluate_command, simulate_command
-from MuscleSegLib.contrasts import BONES, shown_to
+from MuscleSegLib.contrasts import shown_to
 from MuscleSegLib.inference import segment
 from MuscleSegLib.recipes import RECIPES
+from MuscleSegLib.repainting import BONES
 from MuscleSegLib.segmentation import load_model
 from MuscleSegLib.structures import STRUCTURES
 from ReadingRoomLib.commands import run_job

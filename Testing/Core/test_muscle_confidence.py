@@ -13,7 +13,12 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from MuscleSegLib import confidence_command, confidence_statistics, segmentation
+from MuscleSegLib import (
+    confidence_command,
+    confidence_fitting,
+    confidence_statistics,
+    segmentation,
+)
 from MuscleSegLib.confidence import (
     KEY,
     Calibration,
@@ -511,4 +516,11 @@ def test_the_promise_that_a_model_came_with_is_held_against_the_patients(studied
 def test_few_patients_are_refused_before_anything_is_computed(model, tmp_path):
     with pytest.raises(BadInput, match="names 5 patients, but .* at least 6"):
         study(write_study(tmp_path, 4), model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_library_is_said_before_anything_is_computed(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(confidence_fitting.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BadInput, match="MAPIE and scikit-learn: install them"):
+        study(tmp_path / "no-list.json", model, tmp_path / "out")
     assert not (tmp_path / "out").exists()

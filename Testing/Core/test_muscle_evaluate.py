@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-from MuscleSegLib import evaluate_command, segmenters
+from MuscleSegLib import evaluate_command, segmentation
 from MuscleSegLib.evaluation import StructureScore, measured, sentences
 from MuscleSegLib.structures import STRUCTURES, terminology_entry
 from ReadingRoomLib.commands import run_job
@@ -124,7 +124,7 @@ def test_a_case_that_cannot_be_used_is_named(model, tmp_path):
 
 def test_a_case_that_the_model_refuses_counts_as_missed(model, tmp_path, monkeypatch):
     data = write_list(tmp_path, [write_case(tmp_path, name) for name in "ab"])
-    predict, seen = segmenters.predict, []
+    predict, seen = segmentation.predict, []
 
     def refusing(*arguments):
         seen.append(arguments)
@@ -132,13 +132,13 @@ def test_a_case_that_the_model_refuses_counts_as_missed(model, tmp_path, monkeyp
             raise BadInput("No hip or thigh was found.")
         return predict(*arguments)
 
-    monkeypatch.setattr(segmenters, "predict", refusing)
+    monkeypatch.setattr(segmentation, "predict", refusing)
     result = run(data, model, tmp_path / "out")
     assert result["refused"] == 1 and result["missed"] == 2 and result["patients"] == 2
     assert any("a.nrrd" in text and "No hip" in text for text in result["warnings"])
     assert {row["dice"] for row in rows_of(tmp_path / "out")[:2]} == {"0.0000"}
     with monkeypatch.context() as all_refused, pytest.raises(BadInput, match="No hip"):
-        all_refused.setattr(segmenters, "predict", lambda *_: seen.clear() or refusing())
+        all_refused.setattr(segmentation, "predict", lambda *_: seen.clear() or refusing())
         run(data, model, tmp_path / "none")
 
 

@@ -6,11 +6,12 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from MuscleSegLib import contrasts
-from MuscleSegLib.contrasts import AIR, RANGE, read_for, repaint, scaled, shown_to
+from MuscleSegLib import contrasts, repainting
+from MuscleSegLib.contrasts import AIR, RANGE, read_for, scaled, shown_to
 from MuscleSegLib.labelled_scans import Augmentation, LabelledScan, LabelledSlabs, read_scan
 from MuscleSegLib.own_training import UNCHANGED
 from MuscleSegLib.recipes import MODERN, SEED
+from MuscleSegLib.repainting import repaint
 from MuscleSegLib.structures import STRUCTURES, structure_named
 from ReadingRoomLib.datalists import Pair
 from ReadingRoomLib.errors import BadInput
@@ -205,7 +206,7 @@ def test_repainting_draws_every_contrast_and_keeps_shapes(scan):
 
 def test_fat_inside_a_muscle_is_mostly_as_grey_as_fat_beside_it(scan, monkeypatch):
     """Without it a network took muscles with much fat in them for fat on simulated MR."""
-    monkeypatch.setattr(contrasts, "TRUE_SHARE", 0.0)
+    monkeypatch.setattr(repainting, "TRUE_SHARE", 0.0)
     middle = slice(4, 9)
     image, target = scan.hounsfield[middle].astype(np.float32), scan.target[middle]
     gluteus = target == GLUTEUS
@@ -215,10 +216,10 @@ def test_fat_inside_a_muscle_is_mostly_as_grey_as_fat_beside_it(scan, monkeypatc
     beside = (target == 0) & (image > -900)
     image = np.where(beside, fat, image)
     assert muscle > contrasts.FAT_HU
-    monkeypatch.setattr(contrasts, "blur", lambda grey, sigmas: grey)  # both are next to each other
+    monkeypatch.setattr(repainting, "blur", lambda grey, sigmas: grey)  # both are next to each other
     like_fat = 0
     for number in range(40):
         painted = repaint(image, target, scan.tissue_edges, scan.cortex_hu, Randomness(1, number))
         grey = [np.median(painted[where]) for where in (marbling, beside, gluteus & ~marbling)]
         like_fat += 4 * abs(grey[0] - grey[1]) < abs(grey[0] - grey[2])
-    assert 40 * contrasts.MARBLED_SHARE / 2 < like_fat < 40
+    assert 40 * repainting.MARBLED_SHARE / 2 < like_fat < 40
