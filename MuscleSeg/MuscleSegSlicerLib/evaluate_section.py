@@ -212,9 +212,13 @@ def summaryLines(manifest) -> list:
 def _confidenceLines(manifest) -> list:
     auroc = Estimate.read(manifest["detection"][PREDICTED]["auroc"])
     coverage = Estimate.read(manifest["coverage"])
+    own = manifest.get("own_promise")
+    held = [_("What the model promises already holds for {coverage}.").format(
+        coverage=Estimate.read(own["coverage"]).per_cent())] if own else []
     return [
         _("Structures with a Dice below {level} are found by the predicted Dice with an AUROC of"
           " {auroc} (95 % interval in brackets).").format(level=manifest["level"], auroc=auroc),
         _("The lower bound holds for {coverage} of the structures; promised {promised} %.").format(
             coverage=coverage.per_cent(), promised=round(100 * manifest["coverage_promised"])),
+        *held,
         _("The calibration can be chosen above, under Advanced.")]

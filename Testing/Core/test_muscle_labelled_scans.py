@@ -216,7 +216,7 @@ def test_fat_inside_a_muscle_is_mostly_as_grey_as_fat_beside_it(scan, monkeypatc
     beside = (target == 0) & (image > -900)
     image = np.where(beside, fat, image)
     assert muscle > contrasts.FAT_HU
-    monkeypatch.setattr(repainting, "blur", lambda grey, sigmas: grey)  # both are next to each other
+    monkeypatch.setattr(repainting, "blur", lambda grey, sigmas: grey)  # they lie side by side
     like_fat = 0
     for number in range(40):
         painted = repaint(image, target, scan.tissue_edges, scan.cortex_hu, Randomness(1, number))

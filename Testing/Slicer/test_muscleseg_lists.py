@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from ReadingRoomLib.estimates import Estimate
+
 from ..Core.muscle_factory import write_tiny_bundle
+from ..Core.test_muscle_confidence import write_study
 from ..Core.test_muscle_evaluate import write_case, write_list
 from .test_muscleseg import hierarchy_item, process_events
 from .test_muscleseg_measure import PATIENT, load_body, warm_runner  # noqa: F401 (a fixture)
@@ -305,16 +308,14 @@ def test_files_of_others_are_measured(widget, tmp_path):
 
 
 def test_what_confidence_is_worth_is_said_with_its_report(widget, tmp_path, monkeypatch):
-    """As the command records it; made up, because a network for many patients takes minutes."""
     import qt
-
-    from ReadingRoomLib.estimates import Estimate
 
     section = opened(widget, "evaluate")
     data = write_list(tmp_path, [write_case(tmp_path, "a")])
     section.dataLineEdit.currentPath = str(data)
     section.folderLineEdit.currentPath = str(tmp_path)
     section.methodComboBox.currentIndex = 3
+    section.modelComboBox.currentIndex = section.modelComboBox.findData("tiny")
     section.samplesSpinBox.value = 1
     assert "two samples" in section.startButton.toolTip
     section.samplesSpinBox.value = 2
@@ -322,20 +323,35 @@ def test_what_confidence_is_worth_is_said_with_its_report(widget, tmp_path, monk
     finish(section)
     assert "needs at least" in section.messageLabel.text  # the command looked at the list
 
-    (tmp_path / "report.html").write_text("report")
-    section.showFinished({
-        "folder": str(tmp_path), "files": {"report": "report.html"}, "warnings": ["Simulated."],
-        "level": 0.8, "coverage_promised": 0.9,
-        "coverage": Estimate(0.91, 0.87, 0.94, 10).written(),
-        "detection": {"predicted Dice": {"auroc": Estimate(0.97, 0.95, 0.99, 10).written()}}})
+    section.dataLineEdit.currentPath = str(write_study(tmp_path, 8))
+    section.startButton.click()
+    finish(section)
     message = section.messageLabel.text
-    assert "AUROC of 0.970 (0.950 to 0.990)" in message and "91.0 (87.0 to" in message
-    assert "promised 90 %" in message and "Simulated." in message
+    result = json.loads((tmp_path / "scores" / "result.json").read_text("utf-8"))
+    held = Estimate.read(result["coverage"])
+    assert "with an AUROC of" in message and "promised 90 %" in message and "simulated" in message
+    assert f"{held.per_cent()} of the structures" in message
     assert section.table.isHidden() and section.chartButton.isHidden()
+    assert not section.pictureLabel.isHidden()
     shown = []
     monkeypatch.setattr(qt.QDesktopServices, "openUrl", lambda url: shown.append(url))
     section.reportButton.click()
-    assert [url.toLocalFile() for url in shown] == [str(tmp_path / "report.html")]
+    [report] = [Path(url.toLocalFile()) for url in shown]
+    assert report.parent == tmp_path / "scores" and "AUROC" in report.read_text("utf-8")
+
+
+def test_atlases_are_measured(widget, tmp_path):
+    section = opened(widget, "evaluate")
+    section.dataLineEdit.currentPath = str(
+        write_list(tmp_path, [write_case(tmp_path, name) for name in ("a", "b")]))
+    section.folderLineEdit.currentPath = str(tmp_path)
+    section.methodComboBox.currentIndex = 1
+    section.startButton.click()
+    finish(section)
+    assert "2 patients" in section.messageLabel.text and "Dice" in section.messageLabel.text
+    assert [section.table.item(row, 0).text() for row in range(section.table.rowCount)] == [
+        "Pelvis", "Gluteus maximus"]
+    assert float(section.table.item(1, 1).text().split()[0]) > 0.7
 
 
 def test_cancel_at_once(widget, tmp_path):
