@@ -17,7 +17,6 @@ from ReadingRoomLib.commands import Job
 from ReadingRoomLib.datalists import content_of, read_pairs
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import image_like
-from ReadingRoomLib.images import ImageInput
 
 from .collect_command import scans_in
 from .contrasts import body_in, intensities_of, read_any
@@ -40,7 +39,7 @@ from .segmentation import load_model, predict
 from .segmentation_sources import stem_of
 
 UNCERTAINTY = "uncertainty.nrrd"  # of a case while the queue is made
-FULL = 65535  # in that file stands for 1
+FULL = 65534  # stands for 1; in that file all of the body is one higher, and 0 is beside it
 STEPS = 100  # of the progress, for each case
 _MARKS = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
@@ -193,16 +192,17 @@ def _looked_through(job: Job, bundle: Bundle, scan: Scan, samples: int,
     del prediction
     folder = job.folder / CASES / scan.case
     write_labels(folder / SEGMENTATION, labels, source)
-    sitk.WriteImage(image_like(doubt, source.image), str(folder / UNCERTAINTY), True)
+    body = body_in(source.image, is_ct)
+    sitk.WriteImage(image_like((doubt + np.uint16(1)) * body, source.image),
+                    str(folder / UNCERTAINTY), True)
     spacing = source.image.GetSpacing()
     area = float(np.prod(spacing)) / spacing[axis]
-    body = planes(body_in(source.image, is_ct), axis)
     candidates = [
         Candidate(scan.case, index, index * spacing[axis], slice_score(own, level / FULL, area))
         for index, (own, level) in enumerate(zip(planes(labels, axis), planes(doubt, axis),
                                                  strict=True))]
-    case = QueuedCase(scan.case, str(scan.image), source.sha256, scan.patient, axis, len(body),
-                      int(np.count_nonzero(body)), queued=False)
+    case = QueuedCase(scan.case, str(scan.image), source.sha256, scan.patient, axis,
+                      body.shape[2 - axis], int(np.count_nonzero(body)), queued=False)
     return case, candidates
 
 
@@ -252,25 +252,24 @@ def _write(job: Job, options: Options, cases: Sequence[QueuedCase], chosen: Sequ
 
 @dataclass(frozen=True)
 class _Doubt:
-    """The queued slices of a case, by index: body and uncertainty (0 to 1)."""
+    """The queued slices of a case, by index, and nothing else of it: body, uncertainty (0 to 1)."""
 
-    source: ImageInput
     body: dict[int, np.ndarray]
     uncertainty: dict[int, np.ndarray]
 
     @classmethod
     def read(cls, folder: Path, case: QueuedCase, chosen: Sequence[Candidate]) -> _Doubt:
-        source, is_ct = read_any(Path(case.image), "random")
-        body = planes(body_in(source.image, is_ct), case.axis)
-        doubt = planes(sitk.GetArrayFromImage(sitk.ReadImage(
+        stored = planes(sitk.GetArrayFromImage(sitk.ReadImage(
             str(folder / CASES / case.case / UNCERTAINTY))), case.axis)
-        return cls(source, {each.index: body[each.index] for each in chosen},
-                   {each.index: doubt[each.index] / np.float32(FULL) for each in chosen})
+        own = {each.index: stored[each.index] for each in chosen}
+        return cls({index: plane > 0 for index, plane in own.items()},
+                   {index: (plane.clip(1) - np.uint16(1)) / np.float32(FULL)
+                    for index, plane in own.items()})
 
     def mark(self, folder: Path, case: QueuedCase, chosen: Sequence[Candidate],
              level: float) -> list[QueuedSlice]:
         """Write which pixels of the queued slices are to be labelled."""
-        image = self.source.image
+        image = sitk.ReadImage(str(folder / UNCERTAINTY))  # for its grid
         mask = np.zeros(image.GetSize()[::-1], np.uint8)
         slices = []
         for each in chosen:

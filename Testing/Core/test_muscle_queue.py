@@ -156,6 +156,22 @@ def test_a_queue_holds_what_a_person_needs(made, pool):
     assert result["pool_slices"] == 48 and result["reviewed_slices"] == 0
 
 
+def test_a_ct_is_read_once_and_only_its_queued_slices_are_kept(pool, model, tmp_path, monkeypatch):
+    """All CTs with queued slices were once in memory at the same time, as a whole."""
+    images, doubts = [], []
+    read_image, read_doubt = queue_command.read_any, queue_command._Doubt.read
+    monkeypatch.setattr(queue_command, "read_any", lambda path, intensities: (
+        images.append(path.name), read_image(path, intensities))[1])
+    monkeypatch.setattr(queue_command._Doubt, "read", lambda *arguments: (
+        doubts.append(read_doubt(*arguments)), doubts[-1])[1])
+    make(pool, model, tmp_path / "queue")
+    assert sorted(images) == ["a.nrrd", "b.nrrd", "c.nrrd", "d.nrrd"] and len(doubts) == 2
+    for doubt in doubts:
+        assert set(vars(doubt)) == {"body", "uncertainty"}
+        for plane in (*doubt.body.values(), *doubt.uncertainty.values()):
+            assert plane.ndim == 2 and (plane.base is None or plane.base.size == plane.size)
+
+
 def test_what_is_no_ct_of_the_thigh_is_said_and_left_out(made, pool, model, tmp_path):
     warnings = " ".join(made[1]["warnings"])
     assert "c was left out: No hip or thigh" in warnings and "d was left out" in warnings
