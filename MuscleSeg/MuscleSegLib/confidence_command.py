@@ -168,7 +168,8 @@ def _scored(job: Job, bundle: Bundle, pair: Pair, options: Options,
     volume, order = upright(source, bundle.metadata)
     try:
         prediction = predict(job, bundle, volume, options.samples,
-                             lambda done, total: advance(0.9 * done / max(total, 1)), UNCERTAINTIES)
+                             lambda done, total: advance(0.9 * done / max(total, 1)), UNCERTAINTIES,
+                             pair.image.name)
     except BadInput:
         counts["refused"] += 1
         return []

@@ -184,7 +184,7 @@ def _looked_through(job: Job, bundle: Bundle, scan: Scan, samples: int,
         job.warn(f"{scan.case}: {sentence}")
     volume, order = upright(source, bundle.metadata)
     prediction = predict(job, bundle, volume, samples,
-                         lambda done, total: advance(0.9 * done / max(total, 1)))
+                         lambda done, total: advance(0.9 * done / max(total, 1)), of=scan.case)
     axis = _slice_axis(source.image)
     labels = sitk.GetArrayFromImage(on_input_grid(prediction.labels, source, order, "nearest"))
     doubt = sitk.GetArrayFromImage(on_input_grid(prediction.uncertainty, source, order, "linear"))

@@ -148,7 +148,8 @@ def _expected(calibration: Calibration, prediction: Prediction, voxel_ml: float,
 
 
 def predict(job: Job, bundle: Bundle, volume: sitk.Image, samples: int,
-            on_slices: Callable[[int, int], None], kinds: Sequence[str] = VARIANCE) -> Prediction:
+            on_slices: Callable[[int, int], None], kinds: Sequence[str] = VARIANCE,
+            of: str = "") -> Prediction:
     """Ask a network about a CT.
 
     Args:
@@ -158,6 +159,7 @@ def predict(job: Job, bundle: Bundle, volume: sitk.Image, samples: int,
         samples: Monte Carlo samples.
         on_slices: told the slices that are done, and all.
         kinds: of uncertainty that are wanted, see :mod:`ReadingRoomLib.montecarlo`.
+        of: name of the CT for warnings, where there are several.
 
     Raises:
         BadInput: the model does not know such pixels, or finds no hip or thigh.
@@ -166,7 +168,8 @@ def predict(job: Job, bundle: Bundle, volume: sitk.Image, samples: int,
     _require_pixels(spacing[1:], bundle.metadata)
     array = shown_to(bundle.metadata, sitk.GetArrayViewFromImage(volume))
     prediction = _predict(job, bundle, array, spacing, samples, on_slices, kinds)
-    _require_anatomy(prediction, float(np.prod(spacing)) / 1000, bundle.metadata, job.warn)
+    _require_anatomy(prediction, float(np.prod(spacing)) / 1000, bundle.metadata,
+                     lambda sentence: job.warn(f"{of}: {sentence}" if of else sentence))
     return prediction
 
 

@@ -84,7 +84,8 @@ class ByModel:
         volume, order = upright(source, self.bundle.metadata)
         try:
             prediction = predict(self.job, self.bundle, volume, self.samples,
-                                 lambda done, total: advance(done / max(total, 1)))
+                                 lambda done, total: advance(done / max(total, 1)),
+                                 of=case.image.name)
         except BadInput as error:  # in use there would be no result, which must count
             empty = np.zeros(source.image.GetSize()[::-1], np.uint8)
             return Segmented(image_like(empty, source.image), took=_since(begun),

@@ -126,11 +126,11 @@ def test_a_case_that_the_model_refuses_counts_as_missed(model, tmp_path, monkeyp
     data = write_list(tmp_path, [write_case(tmp_path, name) for name in "ab"])
     predict, seen = segmentation.predict, []
 
-    def refusing(*arguments):
+    def refusing(*arguments, **named):
         seen.append(arguments)
         if len(seen) == 1:
             raise BadInput("No hip or thigh was found.")
-        return predict(*arguments)
+        return predict(*arguments, **named)
 
     monkeypatch.setattr(segmentation, "predict", refusing)
     result = run(data, model, tmp_path / "out")
@@ -138,8 +138,16 @@ def test_a_case_that_the_model_refuses_counts_as_missed(model, tmp_path, monkeyp
     assert any("a.nrrd" in text and "No hip" in text for text in result["warnings"])
     assert {row["dice"] for row in rows_of(tmp_path / "out")[:2]} == {"0.0000"}
     with monkeypatch.context() as all_refused, pytest.raises(BadInput, match="No hip"):
-        all_refused.setattr(segmentation, "predict", lambda *_: seen.clear() or refusing())
+        all_refused.setattr(segmentation, "predict", lambda *_, **__: seen.clear() or refusing())
         run(data, model, tmp_path / "none")
+
+
+def test_a_scan_that_the_model_is_unsure_of_is_named(tmp_path):
+    unsure = write_tiny_bundle(tmp_path / "unsure", lowest_confidence=0.0, low_confidence=1.0)
+    data = write_list(tmp_path, [write_case(tmp_path, name) for name in "ab"])
+    warnings = run(data, str(unsure), tmp_path / "out")["warnings"]
+    for name in "ab":
+        assert any(text.startswith(f"{name}.nrrd: The model is unsure") for text in warnings)
 
 
 def test_files_of_another_program_are_scored_and_compared(model, tmp_path):
