@@ -5,7 +5,7 @@ All arms of a seed begin with the same few labelled slices and the same network.
 slices, a simulated annotator labels them, and the network learns on; every round asks for as many
 slices as are labelled already, so that the curves span orders of magnitude of cost.
 
-The network is small and its pixels coarse, so that a round takes seconds on one processor: the arms
+The network is small and its pixels coarse, so that a round takes a minute on one core: the arms
 are compared with each other, none with a network for patients.
 """
 
