@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from slicerhost.fixtures import *  # noqa: F403
 
@@ -68,11 +69,11 @@ def only_what_was_asked_for(request, monkeypatch, hidden_packages):
     request.getfixturevalue("slicer_scene")
     from ReadingRoomSlicerLib import dependencies, jobs
 
-    def hide(deepLearning=True, further=()):  # noqa: N803
+    def hide(deepLearning=True, further=()):
         hidden_packages.write_text(
             json.dumps(_not_among(_requirements(deepLearning, tuple(further)))), "utf-8")
 
-    def ensure(requester, deepLearning=True, further=()):  # noqa: N803
+    def ensure(requester, deepLearning=True, further=()):
         hide(deepLearning, further)  # a process that waits for work has been started before
         return ensured(requester, deepLearning, further)
 
@@ -89,7 +90,7 @@ def only_what_was_asked_for(request, monkeypatch, hidden_packages):
     monkeypatch.setattr(jobs, "environment", environment)
 
 
-def _requirements(deepLearning, further) -> tuple[str, ...]:  # noqa: N803
+def _requirements(deepLearning, further) -> tuple[str, ...]:
     """What a panel's computations may import, each with what it needs itself."""
     import slicer.packaging
 
@@ -106,7 +107,7 @@ def _not_among(requirements: tuple[str, ...]) -> list[str]:
     """Importable names of what is installed and belongs to no requirement."""
     allowed, left = set(), [Requirement(text) for text in requirements]
     while left:
-        name = _canonical(left.pop().name)
+        name = canonicalize_name(left.pop().name)
         if name in allowed:
             continue
         allowed.add(name)
@@ -118,8 +119,4 @@ def _not_among(requirements: tuple[str, ...]) -> list[str]:
                  if one.marker is None or one.marker.evaluate({"extra": ""})]
     return sorted(
         package for package, owners in importlib.metadata.packages_distributions().items()
-        if not allowed & set(map(_canonical, owners)) and "readingroom" not in owners)
-
-
-def _canonical(name: str) -> str:
-    return name.lower().replace("_", "-").replace(".", "-")
+        if not allowed & set(map(canonicalize_name, owners)) and "readingroom" not in owners)
