@@ -342,13 +342,16 @@ def test_what_confidence_is_worth_is_said_with_its_report(widget, tmp_path, monk
 
 def test_atlases_are_measured(widget, tmp_path):
     section = opened(widget, "evaluate")
-    section.dataLineEdit.currentPath = str(
-        write_list(tmp_path, [write_case(tmp_path, name) for name in ("a", "b")]))
+    for folder, name in (("measured", "a"), ("atlases", "b")):
+        (tmp_path / folder).mkdir()
+        write_list(tmp_path / folder, [write_case(tmp_path / folder, name)])
+    section.dataLineEdit.currentPath = str(tmp_path / "measured" / "list.json")
     section.folderLineEdit.currentPath = str(tmp_path)
     section.methodComboBox.currentIndex = 1
+    section.atlasesLineEdit.currentPath = str(tmp_path / "atlases" / "list.json")
     section.startButton.click()
     finish(section)
-    assert "2 patients" in section.messageLabel.text and "Dice" in section.messageLabel.text
+    assert "average surface distance" in section.messageLabel.text
     assert [section.table.item(row, 0).text() for row in range(section.table.rowCount)] == [
         "Pelvis", "Gluteus maximus"]
     assert float(section.table.item(1, 1).text().split()[0]) > 0.7
