@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 from dataclasses import replace
 
@@ -229,6 +230,14 @@ def test_the_bound_is_that_of_split_conformal_prediction():
         # moved by what conformal prediction asks for, nothing more is asked for
         assert conformal_limit(below - np.array([case.dice for case in own]),
                                1 - share) == pytest.approx(0, abs=1e-9)
+
+
+def test_learning_writes_no_log_of_a_library_to_the_screen(monkeypatch, capfd):
+    monkeypatch.setattr(logging.root, "handlers", [])  # pytest's own would hide it
+    monkeypatch.setattr(logging.root, "level", logging.WARNING)
+    calibrate(invented(12, 3), AIM, seed=7)  # MAPIE finds the ends in the wrong order
+    assert not logging.root.handlers and logging.root.level == logging.WARNING
+    assert capfd.readouterr().err == ""
 
 
 def test_no_patient_is_predicted_by_what_was_learned_from_him():
