@@ -8,10 +8,8 @@ authors, and by our tests.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +17,7 @@ import SimpleITK as sitk
 
 from ReadingRoomLib.errors import BadInput
 from ReadingRoomLib.geometry import same_geometry
+from ReadingRoomLib.logs import no_library_log
 
 from .preparation import brain_mask, correct_bias, head_mask, on_grid, window
 
@@ -180,7 +179,7 @@ def _features(image: sitk.Image, mask: sitk.Image, recipe: Recipe,
              *import_mask(sitk.GetArrayFromImage(mask)))
     for one in given:  # arrays have no spacing of their own
         one.image_spacing = tuple(image.GetSpacing()[::-1])
-    with _without_log():
+    with no_library_log():  # mirp's would go to standard output
         table, = extract_features(
             image=given[0], mask=given[1], write_features=False, export_features=True,
             new_spacing=recipe.spacing_mm or None, spline_order=1,
@@ -189,17 +188,6 @@ def _features(image: sitk.Image, mask: sitk.Image, recipe: Recipe,
             glrlm_spatial_method="3d_volume_merge")
     return {_SETTINGS_IN_NAME.sub("", name): float(value)
             for name, value in table.iloc[0].to_dict().items() if name.split("_")[0] in CLASSES}
-
-
-@contextlib.contextmanager
-def _without_log() -> Iterator[None]:
-    """Keep mirp from setting up the log of the whole process, onto standard output."""
-    nowhere = logging.NullHandler()
-    logging.getLogger().addHandler(nowhere)
-    try:
-        yield
-    finally:
-        logging.getLogger().removeHandler(nowhere)
 
 
 def _around_tumour(image: sitk.Image, mask: sitk.Image) -> tuple[sitk.Image, sitk.Image]:

@@ -14,15 +14,14 @@ nor about other patients.
 from __future__ import annotations
 
 import importlib.util
-import logging
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ReadingRoomLib.errors import BadInput
+from ReadingRoomLib.logs import no_library_log
 
 from .confidence import DIGITS, FEATURES, RISES, Calibration, Tables, features_of
 from .structure_scores import StructureScores
@@ -182,7 +181,7 @@ def _conformal_offset(low: Tables, features: np.ndarray, dice: np.ndarray, cover
     """
     from mapie.regression import ConformalizedQuantileRegressor
 
-    with warnings.catch_warnings(), _no_new_log():
+    with warnings.catch_warnings(), no_library_log():
         warnings.simplefilter("ignore")  # about the upper end, which nobody asked for
         conformal = ConformalizedQuantileRegressor(
             [_regressor(low)] * 3, confidence_level=2 * coverage - 1, prefit=True)
@@ -193,17 +192,6 @@ def _conformal_offset(low: Tables, features: np.ndarray, dice: np.ndarray, cover
             raise BadInput(f"{len(dice)} structures are too few to promise a Dice for "
                            f"{coverage:.0%} of them: add patients to the list.") from error
     return float(low(features[:1])[0] - np.ravel(interval)[0])
-
-
-@contextmanager
-def _no_new_log() -> Iterator[None]:
-    """Keep a library from writing its log to the screen: with a handler there it sets up none."""
-    silent = logging.NullHandler()
-    logging.getLogger().addHandler(silent)
-    try:
-        yield
-    finally:
-        logging.getLogger().removeHandler(silent)
 
 
 def _regressor(tables: Tables):

@@ -11,12 +11,13 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import logging
 import os
 import platform
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from . import __version__
@@ -120,3 +121,15 @@ def _hash_of(text: str) -> str:
 def _remove_old_logs(folder: Path) -> None:
     for path in sorted(folder.glob("*.log"))[:-KEPT_LOGS]:
         path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def no_library_log() -> Iterator[None]:
+    """Keep a library from setting up the log of the whole process: where there is a handler, it
+    sets up none."""
+    nowhere = logging.NullHandler()
+    logging.getLogger().addHandler(nowhere)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(nowhere)
